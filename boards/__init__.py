@@ -1,0 +1,1 @@
+"""Supported boards: each is data, a platform and a configuration that has been shown to route."""

@@ -1,0 +1,1 @@
+"""The accelerator: configuration, instruction set, memory map, and the circuit in Amaranth."""

@@ -1,0 +1,1 @@
+"""Simulation of the circuit: Verilator, Amaranth's simulator, cocotb benches, the simulated board."""

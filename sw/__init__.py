@@ -1,0 +1,1 @@
+"""Training, compiler, interpreter and host driver. Nothing here imports gateware."""
