@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .errors import DorefabricError
+
 __all__ = ["FRONTS", "ISA_VERSION", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
 
 ISA_VERSION = 1
@@ -16,7 +18,7 @@ TECHNOLOGIES = ("generic", "ice40", "ecp5", "gowin", "xilinx")
 FRONTS = ("uart", "axi", "bus")
 
 
-class ConfigError(ValueError):
+class ConfigError(DorefabricError, ValueError):
     """A configuration field that is out of range or inconsistent; the message names it."""
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dorefabric.hw.errors import DorefabricError
+
 __all__ = ["Add", "Convolution", "Edge", "Flatten", "Graph", "GraphError", "Input", "MaxPool", "Node", "Threshold"]
 
 
-class GraphError(ValueError):
+class GraphError(DorefabricError, ValueError):
     """A graph that is inconsistent; the message names the node."""
 
 

@@ -4,10 +4,12 @@ from typing import Protocol
 
 import numpy as np
 
+from dorefabric.hw.errors import DorefabricError
+
 __all__ = ["Link", "LinkError"]
 
 
-class LinkError(RuntimeError):
+class LinkError(DorefabricError, RuntimeError):
     """The circuit cannot be reached, stopped answering, or answered as something else."""
 
 
