@@ -8,12 +8,8 @@ from .registers import ADDRESS_BITS
 __all__ = ["BusSignature", "Request"]
 
 
-class Request(data.Struct):
-    """One bus access: a write is done when accepted; a read answers with one response word, in order."""
-
-    data: 32
-    address: ADDRESS_BITS
-    write: 1
+Request = data.StructLayout({"data": 32, "address": ADDRESS_BITS, "write": 1})
+"""One bus access: a write is done when accepted; a read answers with one response word, in order."""
 
 
 class BusSignature(Signature):
