@@ -1,0 +1,1 @@
+"""One module a verb of the `dorefabric` command: its arguments, and `run(args)`, which returns the report."""

@@ -1,0 +1,100 @@
+"""What several verbs share: the console, progress bars, and the arguments that name a configuration."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.errors import DorefabricError
+
+__all__ = ["add_target_arguments", "console", "load_array", "parse_bits", "progress_bar", "save_array", "table",
+           "target_config"]  # fmt: skip
+
+console = Console()
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """A table whose columns after the first are right-aligned."""
+    result = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        result.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator["_Advance"]:
+    """A progress bar on standard error; the value called with (done) moves it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Advance(progress, progress.add_task(description, total=total))
+
+
+class _Advance:
+    def __init__(self, progress: Progress, task: "int") -> None:
+        self._progress = progress
+        self._task = task
+
+    def __call__(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)  # type: ignore[arg-type]
+
+
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--board", metavar="NAME", help="a supported board (see `dorefabric boards`)")
+    group.add_argument("--config", metavar="FILE.toml", help="a configuration file, as `generate` writes it")
+
+
+def target_config(args: argparse.Namespace) -> FabricConfig:
+    """The configuration that --board or --config names."""
+    if args.board is not None:
+        from dorefabric.boards import get_board
+
+        return get_board(args.board).config
+    return FabricConfig.from_toml(args.config)
+
+
+def parse_bits(text: str) -> tuple[int, int, int]:
+    """``W,A`` or ``W,A,G``: each 1 to 8, or 32 for float; the gradient defaults to 32."""
+    parts = text.split(",")
+    if len(parts) not in (2, 3):
+        raise DorefabricError(f"--bits must be W,A or W,A,G, not {text!r}")
+    values = []
+    for name, part in zip(("weight", "activation", "gradient"), parts, strict=False):
+        try:
+            value = int(part)
+        except ValueError:
+            value = -1
+        if value != 32 and not 1 <= value <= 8:
+            raise DorefabricError(f"{name} bits must be 1 to 8, or 32 for float, not {part!r}")
+        values.append(value)
+    return (values[0], values[1], values[2] if len(values) == 3 else 32)
+
+
+def load_array(path: str) -> np.ndarray:
+    """Read a .npy file; refuses anything that would need unpickling."""
+    try:
+        with open(path, "rb") as file:
+            return np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise DorefabricError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, EOFError) as error:
+        raise DorefabricError(f"{path} is not a .npy array: {error}") from None
+
+
+def save_array(path: str, array: np.ndarray) -> None:
+    """Write a .npy file, whole or not at all."""
+    partial = Path(f"{path}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array)
+        partial.replace(path)
+    except OSError as error:
+        raise DorefabricError(f"cannot write {path}: {error.strerror}") from None

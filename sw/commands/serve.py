@@ -1,0 +1,35 @@
+"""Simulate a board, pins included; prints the path of its serial port."""
+
+import argparse
+from typing import Any
+
+from dorefabric.hw.errors import DorefabricError
+
+from .common import console
+
+EXAMPLE = "dorefabric serve icebreaker"
+
+__all__ = ["EXAMPLE", "add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("board", metavar="BOARD")
+    parser.add_argument("--error-rate", type=float, default=0.0, metavar="P",
+                        help="share of bytes on the line to flip, drop or duplicate, both directions")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the line errors")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from dorefabric.boards import get_board
+    from dorefabric.sim.board import SimulatedBoard
+
+    if not 0 <= args.error_rate < 1:
+        raise DorefabricError(f"--error-rate must be from 0 to below 1, not {args.error_rate}")
+    board = get_board(args.board)
+    with SimulatedBoard(board.config, error_rate=args.error_rate, seed=args.seed) as simulated:
+        console.print(f"{board.name} simulated on {simulated.port} (Ctrl-C ends it)")
+        try:
+            simulated.wait()
+        except KeyboardInterrupt:
+            console.print("stopped")
+    return {"board": board.name}
