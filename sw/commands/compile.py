@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def layer_table(title: str, layers: list[dict[str, Any]]) -> Any:
     """Cycles and useful share of the peak, a row per layer."""
     columns = ["layer", "steps", "stalls", "cycles", "useful"]
-    rows = [
-        [item["name"], f"{item['steps']:,}", f"{item['stalls']:,}", f"{item['cycles']:,}", f"{100 * item['useful']:.1f} %"]
-        for item in layers
-    ]
+    rows = []
+    for item in layers:
+        counts = [f"{item[key]:,}" for key in ("steps", "stalls", "cycles")]
+        rows.append([item["name"], *counts, f"{100 * item['useful']:.1f} %"])
     return table(title, columns, rows)
