@@ -152,7 +152,7 @@ def weight_codes(weight: Tensor, bits: int) -> tuple[Tensor, float]:
 # Activations -----------------------------------------------------------------------------------------
 
 class _QuantizeActivation(torch.autograd.Function):
-    """Clip, scale, round and unscale in one buffer: activations are most of the memory traffic of training."""
+    """Clip, scale, round and unscale in one buffer: they are most of the memory traffic of training."""
 
     @staticmethod
     def forward(ctx, x: Tensor, n: int) -> Tensor:  # type: ignore[no-untyped-def]
