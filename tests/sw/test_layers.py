@@ -9,6 +9,8 @@ from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantIn
 from torch import nn
 from torch.nn import functional
 
+torch.set_num_threads(1)    # many small operations: threads only wait for each other
+
 
 @pytest.fixture(autouse=True)
 def seeded():

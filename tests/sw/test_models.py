@@ -9,6 +9,8 @@ from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.quantize import activation_codes
 from torch import nn
 
+torch.set_num_threads(1)    # many small operations: threads only wait for each other
+
 LOWERED = (QuantInput, QuantConv2d, QuantLinear, nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d,
            QuantActivation, nn.Flatten, nn.Dropout, QuantAdd)
 

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+torch.set_num_threads(1)    # many small operations: threads only wait for each other
+
 settings.register_profile("quantize", deadline=None, max_examples=40)
 settings.load_profile("quantize")
 
