@@ -83,10 +83,10 @@ class Recipe:
 
 
 RECIPES = {
-    "digits": Recipe(epochs=30, batch_size=32, learning_rate=5e-3),
-    "resnet-digits": Recipe(epochs=30, batch_size=32, learning_rate=5e-3),
+    "digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3),
+    "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3),
     "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3),
-    "lenet": Recipe(epochs=8, batch_size=100, learning_rate=3e-3, shift=1),
+    "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
     "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
     "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
 }
@@ -114,7 +114,8 @@ class TrainConfig:
     resume : bool
         Continue from ``output``. The rest of the configuration must be the same; ``epochs`` may be larger.
     threads : int or None
-        Threads of torch during training; ``None`` leaves torch's setting. Bit-identical runs need 1.
+        Threads of torch during training; ``None`` leaves torch's setting. Other than 1 may be faster, but
+        runs are then no longer equal bit for bit.
     progress : bool
         Print a progress bar and a line for each epoch.
 
@@ -138,7 +139,7 @@ class TrainConfig:
     data_dir: str | Path | None = None
     output: str | Path | None = None
     resume: bool = False
-    threads: int | None = None
+    threads: int | None = 1
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -361,10 +362,11 @@ def _logit_scale(model: nn.Module) -> float:
     """Factor on the logits inside the loss; it changes neither the network nor its decisions.
 
     Weights of k > 1 bits always reach +-1, so the logits of a fresh network are sqrt(inputs) times larger
-    than those of its float twin; without the factor the loss starts saturated.
+    than those of its float twin, and cannot shrink or grow: without the factor the loss starts saturated,
+    with a smaller one it never gets small (digits: 3 is half a point better than 1).
     """
     last = [m for m in model.modules() if isinstance(m, QuantLinear)][-1]
-    return 1.0 if last.weight_bits == FLOAT_BITS else last.in_features ** -0.5
+    return 1.0 if last.weight_bits == FLOAT_BITS else 3.0 * last.in_features ** -0.5
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -401,8 +403,8 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
     """One pass over the data, epochs counting from 1; returns mean loss and accuracy."""
     images, labels = data
     recipe = config.recipe
-    batch = min(recipe.batch_size, len(images))
-    steps = len(images) // batch           # the few images left over are others in each epoch
+    size = min(recipe.batch_size, len(images))
+    steps = len(images) // size           # the few images left over are others in each epoch
     scale = _logit_scale(model)
     order = torch.randperm(len(images))
     total_loss, correct = 0.0, 0
@@ -411,8 +413,9 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
         done = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        chosen = order[step * batch:(step + 1) * batch]
-        logits = model(_augmented(images[chosen], recipe).float() / 255)
+        chosen = order[step * size:(step + 1) * size]
+        batch = _augmented(images[chosen], recipe).float() / 255
+        logits = model(batch.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits * scale, labels[chosen])
         value = loss.item()
         if not math.isfinite(value):
@@ -426,7 +429,7 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
         total_loss += value
         correct += int((logits.argmax(dim=1) == labels[chosen]).sum())
         advance()
-    return total_loss / steps, correct / (steps * batch)
+    return total_loss / steps, correct / (steps * size)
 
 
 def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | None = None,
@@ -467,7 +470,8 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                 torch.set_num_threads(config.threads)
             torch.manual_seed(config.seed)
             recipe = config.recipe
-            model = build_model(config.model, *config.bits)
+            # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
+            model = build_model(config.model, *config.bits).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimizer = _optimizer(model, recipe)
             history = _resume(config, model, optimizer) if config.resume else []
             steps = len(images) // min(recipe.batch_size, len(images))
@@ -495,4 +499,5 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                     on_epoch(metrics)
     finally:
         torch.set_num_threads(threads)
-    return TrainResult(model=model.eval(), history=history, output=output)
+    model = model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return TrainResult(model=model, history=history, output=output)
