@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gates.add_argument("--board", default="icebreaker", metavar="NAME")
     for figure in (layers, cnv, mnist, link, gates):
         figure.add_argument("--seed", type=int, default=0)
+        figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
