@@ -66,7 +66,7 @@ ERRORS = {
     "conv: input 'act' is not an earlier node": changed("conv", inputs=("act",)),
     "last: input 'nothing' is not an earlier node": changed("last", inputs=("nothing",)),
     "flat: its output is never used, and only the last node may be the output":
-        Graph("net", tuple(NODES.values())[:-1] + (dataclasses.replace(NODES["join"], name="other"),)),
+        Graph("net", (*tuple(NODES.values())[:-1], dataclasses.replace(NODES["join"], name="other"))),
     "conv: shape must be three positive integers (C, H, W), not (2, 4)": edge("conv", shape=(2, 4)),
     "conv: shape must be three positive integers (C, H, W), not (2, 4, 0)": edge("conv", shape=(2, 4, 0)),
     "conv: range must be two integers low <= high, not 5 to 4": edge("conv", low=5, high=4),

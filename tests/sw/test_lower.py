@@ -1,6 +1,6 @@
 """Lowering: the structure of graphs, exactness against the modules' own arithmetic, every refusal word for word."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -12,6 +12,15 @@ from dorefabric.sw.graph import Add, Convolution, Flatten, MaxPool, Threshold
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear, prepare
 from dorefabric.sw.lower import LoweringError, lower, lower_traced
 from dorefabric.sw.reference import evaluate
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors: threads of torch cost more than they compute when the tests run side by side."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def conv(cin: int = 2, cout: int = 3, kernel: int = 3, bits: int = 2, **options: object) -> QuantConv2d:

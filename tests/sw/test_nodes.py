@@ -82,7 +82,7 @@ def test_threshold_pool_and_flatten_edges() -> None:
 def test_output_size_equals_the_number_of_windows() -> None:
     for size, kernel, stride, padding in itertools.product(range(1, 7), range(1, 5), range(1, 4), range(3)):
         starts = range(-padding, size + padding - kernel + 1, stride)
-        if len(starts):
+        if starts:
             assert output_size("n", (size, size), (kernel, kernel), (stride, stride), (padding, padding)) == (
                 len(starts), len(starts))
 

@@ -165,7 +165,7 @@ def test_unknown_nodes_are_refused() -> None:
 
     graph, images = small()
     odd = Softmax("odd", ("last",), graph.output.edge)
-    with pytest.raises(GraphError, match="^odd: the golden model does not know Softmax nodes$"):
+    with pytest.raises(GraphError, match=r"^odd: the golden model does not know Softmax nodes$"):
         evaluate(dataclasses.replace(graph, nodes=(*graph.nodes, odd)), images)
 
 
