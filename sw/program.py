@@ -71,7 +71,8 @@ class InputForm:
             images = unfold(images, kernel, stride, (0, padding[1]))
         else:
             images = images[:, :, first_row : first_row + rows]
-        return pack_features(images.reshape(len(images), -1, rows, self.layout.width), self.layout)
+        # A max pool may leave out the last columns.
+        return pack_features(images[:, :, :, : self.layout.width], self.layout)
 
 
 @dataclass(frozen=True)
