@@ -70,8 +70,8 @@ class Board:
         File name of the bitstream.
     tool_options : tuple of (str, str)
         Amaranth overrides: options of the tools.
-    programmer : tuple of str
-        Command that loads the bitstream, which is appended.
+    programmers : tuple of commands
+        Commands that load the bitstream, which is appended; the first one that is installed is used.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Board:
     config: FabricConfig
     resources: Resources
     bitstream: str
-    programmer: tuple[str, ...]
+    programmers: tuple[tuple[str, ...], ...]
     toolchain: str = "nextpnr"
     uart: tuple[str, int] = ("uart", 0)
     leds: int = 2

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .board import Board
+from .estimate import SYNTHESIS
 from .report import BuildReport, Clock, parse_nextpnr_report, parse_yosys_statistics
 from .tools import BuildError, find_tool, run_tool
 
@@ -44,8 +45,16 @@ class TimingError(BuildError):
         self.report = report
 
 
-def build(board: Board, directory: str | Path, *, seed: int = 1, progress: Progress | None = None,
-          allow_timing_failure: bool = False, keep: bool = False, design: "Component | None" = None) -> BuildReport:  # fmt: skip
+def build(
+    board: Board,
+    directory: str | Path,
+    *,
+    seed: int = 1,
+    progress: Progress | None = None,
+    allow_timing_failure: bool = False,
+    keep: bool = False,
+    design: "Component | None" = None,
+) -> BuildReport:
     """Build ``board`` into ``directory``: the bitstream, ``report.json`` and ``logs/``.
 
     Boards of a vendor's tool get ``project/`` (Verilog, constraints, script) and a report counted with yosys.
@@ -188,9 +197,7 @@ class _Run:
                 self._begin("pack")
                 logs[tool] = self._run(tool, arguments)
         self._end()
-        usage, clocks = parse_nextpnr_report(
-            self.work / "nextpnr.json", logs["nextpnr"], self.board.config.technology
-        )
+        usage, clocks = parse_nextpnr_report(self.work / "nextpnr.json", logs["nextpnr"], self.board.config.technology)
         _check_constraint(self.board, clocks)
         return self._report(usage, clocks, self.board.bitstream)
 
@@ -206,13 +213,11 @@ class _Run:
         for name in plan.files:
             os.replace(self.work / name, project / name)
         self._begin("synthesis")
-        script = (
-            "read_verilog project/top.v; synth_xilinx -family xc7 -top top -flatten; "
-            "tee -q -o statistics.json stat -json"
-        )
+        technology = self.board.config.technology
+        script = f"read_verilog project/top.v; {SYNTHESIS[technology]}; tee -q -o statistics.json stat -json"
         self._run("yosys", ["-p", script])
         self._end()
-        usage = parse_yosys_statistics((self.work / "statistics.json").read_text(), self.board.config.technology)
+        usage = parse_yosys_statistics((self.work / "statistics.json").read_text(), technology)
         report = self._report(usage, (), None)
         shutil.rmtree(self.target / "project", ignore_errors=True)
         os.replace(project, self.target / "project")

@@ -211,6 +211,6 @@ def parse_yosys_statistics(text: str, technology: str) -> Usage:
             ram += count
         elif technology == "xilinx" and re.fullmatch(r"RAM(32M|64M|64X1D|32X1D|128X1D|256X1S)", name):
             lut += 4 * count
-        else:
+        elif not name.startswith("$"):  # bookkeeping, not cells
             other[name] = count
     return Usage(lut, flip_flops, ram, other)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from dorefabric.hw.config import FabricConfig
 
 from .board import Board, Resources
-from .clocking import GowinPll
 
 if TYPE_CHECKING:
     from amaranth.build import Platform
@@ -29,9 +28,9 @@ BOARD = Board(
     pll=None,
     resources=Resources(lut=8640, flip_flops=6480, block_ram=26, block_ram_bits=18_432),
     bitstream="top.fs",
-    programmer=("openFPGALoader", "-b", "tangnano9k"),
+    programmers=(("openFPGALoader", "-b", "tangnano9k"),),
     config=FabricConfig(
-        name='tang_nano_9k',
+        name="tang_nano_9k",
         rows=4,
         columns=8,
         lanes=32,
@@ -43,7 +42,7 @@ BOARD = Board(
         threshold_depth=512,
         program_depth=512,
         tap_depth=512,
-        technology='gowin',
+        technology="gowin",
         clock_frequency=27_000_000,
         baud_rate=1_500_000,
     ),

@@ -88,8 +88,15 @@ def _native_version(command: tuple[str, ...]) -> str:
     return lines[0] if lines and result.returncode == 0 else " ".join(command)
 
 
-def run_tool(tool: Tool, arguments: Sequence[str], *, directory: Path, log: Path,
-             on_line: Callable[[str], None] | None = None, tick: Callable[[], None] | None = None) -> float:  # fmt: skip
+def run_tool(
+    tool: Tool,
+    arguments: Sequence[str],
+    *,
+    directory: Path,
+    log: Path,
+    on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] | None = None,
+) -> float:
     """Run a program in ``directory`` and write everything it prints to ``log``.
 
     Parameters
