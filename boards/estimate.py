@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dorefabric.hw.config import ConfigError, FabricConfig
 
 from .report import Usage, parse_yosys_statistics
-from .tools import find_tool, run_tool
+from .tools import BuildError, find_tool, run_tool
 
 if TYPE_CHECKING:
     from amaranth.lib.wiring import Component
@@ -18,7 +18,7 @@ SYNTHESIS = {
     "ice40": "synth_ice40 -top top",
     # Without -nowidelut the popcounts become wide multiplexers of twice the size.
     "ecp5": "synth_ecp5 -nowidelut -top top",
-    "gowin": "synth_gowin -top top",
+    "gowin": "synth_gowin -nowidelut -top top",
     "xilinx": "synth_xilinx -family xc7 -flatten -top top",
 }
 """Yosys' synthesis command of each technology that has cells to count."""
@@ -54,5 +54,9 @@ def estimate(config: FabricConfig, technology: str | None = None, *, design: "Co
         work = Path(name)
         (work / "top.il").write_text(rtlil.convert(design, name="top", emit_src=False))
         script = f"read_rtlil top.il; {SYNTHESIS[technology]}; tee -q -o statistics.json stat -json"
-        run_tool(find_tool("yosys"), ["-p", script], directory=work, log=work / "yosys.log")
+        try:
+            run_tool(find_tool("yosys"), ["-p", script], directory=work, log=work / "yosys.log")
+        except BuildError as error:
+            # The log goes with the folder: do not name it.
+            raise BuildError(str(error).rpartition(" (log: ")[0] or str(error)) from None
         return parse_yosys_statistics((work / "statistics.json").read_text(), technology)

@@ -143,7 +143,7 @@ _CELLS = {
     "ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"),
     "gowin": ("LUT4", "DFF", "BSRAM"),
 }
-_IGNORED = ("IOB", "IO", "BUFG", "GB", "GND", "VCC", "BANK", "OSC", "CLK", "PLL")
+_IGNORED = ("IO", "BUF", "GB", "GND", "VCC", "GSR", "DCCA", "OSC", "CLK", "PLL")
 
 
 def parse_nextpnr_report(report: str | Path, log: str | Path, technology: str) -> tuple[Usage, tuple[Clock, ...]]:

@@ -30,6 +30,7 @@ BOARD = Board(
     resources=Resources(lut=20_736, flip_flops=15_552, block_ram=46, block_ram_bits=18_432),
     bitstream="top.fs",
     programmers=(("openFPGALoader", "-b", "tangnano20k"),),
+    tool_options=(("synth_opts", "-nowidelut"),),
     config=FabricConfig(
         name="tang_nano_20k",
         rows=4,

@@ -29,6 +29,7 @@ BOARD = Board(
     resources=Resources(lut=8640, flip_flops=6480, block_ram=26, block_ram_bits=18_432),
     bitstream="top.fs",
     programmers=(("openFPGALoader", "-b", "tangnano9k"),),
+    tool_options=(("synth_opts", "-nowidelut"),),
     config=FabricConfig(
         name="tang_nano_9k",
         rows=4,

@@ -127,11 +127,7 @@ def run_tool(
             [*tool.command, *arguments], cwd=directory, env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True, errors="replace",
         )  # fmt: skip
-        try:
-            _follow(process, file.write, on_line, tick)
-        except BaseException:
-            _end(process)
-            raise
+        _follow(process, file.write, on_line, tick)
     if process.returncode != 0:
         raise BuildError(f"{tool.name} failed: {_last_error(log, process.returncode)} (log: {log})")
     return time.monotonic() - started
@@ -149,23 +145,28 @@ def _follow(process: subprocess.Popen[str], write: Callable[[str], object], on_l
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    while True:
-        try:
-            line = lines.get(timeout=0.5)
-        except queue.Empty:
-            line = ""
-        if line is None:
-            break
-        if line:
-            write(line)
-            if on_line:
-                on_line(line.rstrip())
-        if tick:
-            tick()
-    process.wait()
-    reader.join()
-    assert process.stdout is not None
-    process.stdout.close()
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=0.5)
+            except queue.Empty:
+                line = ""
+            if line is None:
+                break
+            if line:
+                write(line)
+                if on_line:
+                    on_line(line.rstrip())
+            if tick:
+                tick()
+        process.wait()
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        reader.join()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
