@@ -53,7 +53,7 @@ def build(
     progress: Progress | None = None,
     allow_timing_failure: bool = False,
     keep: bool = False,
-    design: "Component | None" = None,
+    design: "Callable[[], Component] | None" = None,
 ) -> BuildReport:
     """Build ``board`` into ``directory``: the bitstream, ``report.json`` and ``logs/``.
 
@@ -69,8 +69,8 @@ def build(
         Keep the bitstream although it is slower than the board's clock.
     keep : bool
         Keep the intermediate files too, in ``work/``.
-    design : Component, optional
-        What to build instead of the accelerator: ports ``rx`` and ``tx``, like `dorefabric.hw.top.UartTop`.
+    design : callable, optional
+        Makes what is built instead of the accelerator: ports ``rx`` and ``tx``, like `dorefabric.hw.top.UartTop`.
 
     Raises
     ------
@@ -159,7 +159,7 @@ class _Run:
 
     # The parts of a build -----------------------------------------------------------------------
 
-    def _plan(self, design: "Component | None") -> "BuildPlan":
+    def _plan(self, design: "Callable[[], Component] | None") -> "BuildPlan":
         """Generate the design and its constraints; returns Amaranth's build plan."""
         from .toplevel import BoardTop
 
@@ -167,7 +167,9 @@ class _Run:
         if design is None:
             from dorefabric.hw.top import UartTop
 
-            design = UartTop(self.board.config)
+            accelerator: Component = UartTop(self.board.config)
+        else:
+            accelerator = design()
         options: dict[str, Any] = dict(self.board.tool_options)
         if self.board.toolchain == "nextpnr":
             # Timing is judged from the report, so that a miss is reported with its numbers.
@@ -177,12 +179,12 @@ class _Run:
             ).strip()  # fmt: skip
         platform = self.board.platform()
         # "verbose" only removes the tools' --quiet: their output goes to the log and the progress.
-        plan = platform.build(BoardTop(self.board, design), do_build=False, verbose=True, **options)
+        plan = platform.build(BoardTop(self.board, accelerator), do_build=False, verbose=True, **options)
         plan.extract(str(self.work))
         self.tools["amaranth"] = _amaranth_version()
         return plan
 
-    def bitstream(self, design: "Component | None") -> BuildReport:
+    def bitstream(self, design: "Callable[[], Component] | None") -> BuildReport:
         plan = self._plan(design)
         logs: dict[str, Path] = {}
         for command in json.loads(plan.files["build_top.json"])["commands"]:
@@ -205,7 +207,7 @@ class _Run:
         if self._step == "place" and line.startswith(("Info: Routing", "Info: Setting up routing")):
             self._begin("route")
 
-    def vendor_project(self, design: "Component | None") -> BuildReport:
+    def vendor_project(self, design: "Callable[[], Component] | None") -> BuildReport:
         """Write the vendor's project and count its cells with yosys."""
         plan = self._plan(design)
         project = self.work / "project"

@@ -1,6 +1,7 @@
 """What a configuration needs, from synthesis alone: seconds to minutes, and no place and route."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +25,17 @@ SYNTHESIS = {
 """Yosys' synthesis command of each technology that has cells to count."""
 
 
-def estimate(config: FabricConfig, technology: str | None = None, *, design: "Component | None" = None) -> Usage:
+def estimate(
+    config: FabricConfig, technology: str | None = None, *, design: "Callable[[], Component] | None" = None
+) -> Usage:
     """Synthesise the accelerator of ``config`` and count its cells.
 
     Parameters
     ----------
     technology : str, optional
         One of `SYNTHESIS`; the configuration's own by default.
-    design : Component, optional
-        What to count instead of `dorefabric.hw.top.UartTop`.
+    design : callable, optional
+        Makes what is counted instead of `dorefabric.hw.top.UartTop`.
 
     Raises
     ------
@@ -49,10 +52,12 @@ def estimate(config: FabricConfig, technology: str | None = None, *, design: "Co
     if design is None:
         from dorefabric.hw.top import UartTop
 
-        design = UartTop(config)
+        accelerator: Component = UartTop(config)
+    else:
+        accelerator = design()
     with tempfile.TemporaryDirectory(prefix="dorefabric-") as name:
         work = Path(name)
-        (work / "top.il").write_text(rtlil.convert(design, name="top", emit_src=False))
+        (work / "top.il").write_text(rtlil.convert(accelerator, name="top", emit_src=False))
         script = f"read_rtlil top.il; {SYNTHESIS[technology]}; tee -q -o statistics.json stat -json"
         try:
             run_tool(find_tool("yosys"), ["-p", script], directory=work, log=work / "yosys.log")

@@ -45,6 +45,6 @@ BOARD = Board(
         tap_depth=256,
         technology="ice40",
         clock_frequency=18_000_000,
-        baud_rate=1_000_000,
+        baud_rate=3_000_000,
     ),
 )

@@ -46,6 +46,6 @@ BOARD = Board(
         tap_depth=512,
         technology="gowin",
         clock_frequency=54_000_000,
-        baud_rate=2_000_000,
+        baud_rate=1_000_000,
     ),
 )

@@ -45,6 +45,6 @@ BOARD = Board(
         tap_depth=512,
         technology="gowin",
         clock_frequency=27_000_000,
-        baud_rate=1_500_000,
+        baud_rate=1_000_000,
     ),
 )

@@ -81,7 +81,7 @@ def _is_script_of_this_environment(path: str) -> bool:
 
 def _native_version(command: tuple[str, ...]) -> str:
     try:
-        result = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        result = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return " ".join(command)
     lines = (result.stdout + result.stderr).strip().splitlines()

@@ -3,6 +3,7 @@
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import Out
 
 from .board import Board
 from .clocking import Ice40Pll
@@ -15,21 +16,25 @@ configuration (IceStorm issue 76); 20 leaves a margin and costs nothing elsewher
 
 
 class ClockReset(wiring.Component):
-    """Makes the ``sync`` domain from the board's input clock.
+    """Makes the circuit's clock and reset from the board's input clock.
 
     The clock comes from the board's phase-locked loop if it has one; reset is held until the loop is locked
-    and `RESET_SECONDS` have passed, and again whenever lock is lost. It is released synchronously.
+    and `RESET_SECONDS` have passed, and again whenever lock is lost. It changes synchronously with the clock.
+
+    Members
+    -------
+    clock, reset : Out(1)
     """
 
     def __init__(self, board: Board) -> None:
-        super().__init__({})
+        super().__init__({"clock": Out(1), "reset": Out(1, init=1)})
         self._board = board
 
     def elaborate(self, platform: object) -> Module:
         board = self._board
         m = Module()
         pin = platform.request(board.clock, dir="-")
-        clock = Signal()
+        clock = self.clock
         locked = Signal()
         if isinstance(board.pll, Ice40Pll) and board.pll.pad:
             # The pad belongs to the loop: no input buffer may sit between.
@@ -41,9 +46,8 @@ class ClockReset(wiring.Component):
             else:
                 m.submodules.pll = board.pll.instance(buffer.i, clock, locked)
 
-        m.domains.sync = ClockDomain("sync")
         m.domains.start = ClockDomain("start", reset_less=True, local=True)
-        m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("start").eq(clock)]
+        m.d.comb += ClockSignal("start").eq(clock)
 
         stable = Signal()
         m.submodules.locked = FFSynchronizer(locked, stable, o_domain="start")
@@ -56,7 +60,7 @@ class ClockReset(wiring.Component):
             m.d.start += ready.eq(1)
         with m.Else():
             m.d.start += timer.eq(timer + 1)
-        m.d.comb += ResetSignal("sync").eq(~ready)
+        m.d.comb += self.reset.eq(~ready)
         return m
 
 
@@ -67,8 +71,8 @@ class BoardTop(wiring.Component):
     ----------
     board : Board
     design : Component
-        Has ports ``rx`` (in) and ``tx`` (out), serial lines that idle high, and may have ``busy`` (out). Its
-        ``sync`` domain runs at ``board.clock_hz``.
+        Has ports ``rx`` (in, asynchronous) and ``tx`` (out), serial lines that idle high, and may have ``busy``
+        (out). Its ``sync`` domain runs at ``board.clock_hz``.
 
     LED 0 blinks about once a second while the clock runs; LED 1 shows ``busy``.
     """
@@ -81,21 +85,26 @@ class BoardTop(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         board, design = self._board, self._design
         m = Module()
-        m.submodules.clock = ClockReset(board)
+        m.submodules.clock = clock = ClockReset(board)
+        m.domains.sync = ClockDomain("sync")
+        m.d.comb += [ClockSignal("sync").eq(clock.clock), ResetSignal("sync").eq(clock.reset)]
         m.submodules.design = design
 
-        uart = platform.request(*board.uart)
-        # The receiver sees a synchronized line that was high before the reset.
-        m.submodules.rx = FFSynchronizer(uart.rx.i, design.rx, init=1)
-        m.d.comb += uart.tx.o.eq(design.tx)
+        uart = platform.request(*board.uart, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [design.rx.eq(rx.i), tx.o.eq(design.tx)]
 
-        lights = [platform.request("led", index) for index in range(board.leds)]
+        lights = []
+        for index in range(board.leds):
+            m.submodules[f"led_{index}"] = light = io.Buffer("o", platform.request("led", index, dir="-"))
+            lights.append(light.o)
         if lights:
             heartbeat = Signal((board.clock_hz - 1).bit_length() - 1)
             m.d.sync += heartbeat.eq(heartbeat + 1)
-            m.d.comb += lights[0].o.eq(heartbeat[-1])
+            m.d.comb += lights[0].eq(heartbeat[-1])
         if len(lights) > 1 and hasattr(design, "busy"):
-            m.d.comb += lights[1].o.eq(design.busy)
+            m.d.comb += lights[1].eq(design.busy)
         for resource, subsignal in board.tie_high:
             ports = platform.request(resource, 0, dir="-")
             m.submodules[f"tie_{subsignal}"] = tie = io.Buffer("o", getattr(ports, subsignal))

@@ -47,6 +47,6 @@ BOARD = Board(
         tap_depth=1024,
         technology="ecp5",
         clock_frequency=50_000_000,
-        baud_rate=2_500_000,
+        baud_rate=3_000_000,
     ),
 )
