@@ -29,15 +29,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from dorefabric.sw.datasets import load_dataset
-from dorefabric.sw.layers import QuantLinear
-from dorefabric.sw.models import MODELS, build_model
-from dorefabric.sw.quantize import FLOAT_BITS, check_bits
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dorefabric.sw.datasets import load_dataset
+from dorefabric.sw.layers import QuantLinear
+from dorefabric.sw.models import MODELS, build_model
+from dorefabric.sw.quantize import FLOAT_BITS, check_bits
 
 __all__ = [
     "EpochMetrics",

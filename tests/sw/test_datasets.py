@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dorefabric.sw.datasets import CIFAR10_CLASSES, DatasetError, load_dataset
 from sklearn.datasets import load_digits
+
+from dorefabric.sw.datasets import CIFAR10_CLASSES, DatasetError, load_dataset
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+
 from dorefabric.sw import train as module
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantConv2d
@@ -22,7 +24,6 @@ from dorefabric.sw.train import (
     save_model,
     train,
 )
-from rich.console import Console
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 
