@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         module = importlib.import_module(f"dorefabric.sw.commands.{verb}")
         sub = verbs.add_parser(
             verb,
-            help=module.__doc__.splitlines()[0],
+            help=str(module.__doc__).splitlines()[0],
             description=module.__doc__,
             epilog=f"example: {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
