@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DorefabricError, ModuleNotFoundError) as error:
         message = str(error)
         if isinstance(error, ModuleNotFoundError):
+            if str(error.name).startswith("dorefabric"):
+                raise
             message = f'this needs the Python package {error.name}; pip install "dorefabric[all]"'
         status = _fail(message)
         if args.json:
