@@ -1,8 +1,8 @@
 """A cache of things made from other things: each lies in a folder named by a hash of what it was made from.
 
-``~/.cache/dorefabric`` (or ``$XDG_CACHE_HOME/dorefabric``). An entry is made in a scratch folder that is renamed
-when complete, under a lock: concurrent makers of one entry wait for the first, and an interrupted one leaves
-nothing that could be mistaken for an entry. Deleting the cache is always safe.
+The cache is ``$DOREFABRIC_CACHE``, else ``$XDG_CACHE_HOME/dorefabric``, else ``~/.cache/dorefabric``. An entry is
+made in a scratch folder that is renamed when complete, under a lock: concurrent makers of one entry wait for the
+first, and an interrupted one leaves nothing that could be mistaken for an entry. Deleting the cache is always safe.
 """
 
 import contextlib
@@ -21,6 +21,8 @@ __all__ = ["cache_folder", "cached", "digest"]
 
 def cache_folder() -> Path:
     """The folder of the whole cache; it need not exist yet."""
+    if os.environ.get("DOREFABRIC_CACHE"):
+        return Path(os.environ["DOREFABRIC_CACHE"])
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "dorefabric"
 
@@ -59,7 +61,7 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> tuple[Path, boo
                 shutil.rmtree(scratch, ignore_errors=True)
             return entry, False
     except OSError as error:
-        raise ToolError(f"cannot write the cache {folder}: {error.strerror}; set XDG_CACHE_HOME") from None
+        raise ToolError(f"cannot write the cache {folder}: {error.strerror}; set DOREFABRIC_CACHE") from None
 
 
 @contextlib.contextmanager

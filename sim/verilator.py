@@ -1,5 +1,6 @@
 """`VerilatorLink`: the core, compiled by Verilator, as a link that the ordinary driver runs networks on."""
 
+import contextlib
 import struct
 import subprocess
 import tempfile
@@ -55,7 +56,7 @@ class VerilatorLink:
         text = core_verilog(config) if verilog is None else verilog
         self.simulator = build_simulator(text, "bus", wave=form, libraries=libraries, progress=progress)
         half_period = max(1, round(5e11 / config.clock_frequency))
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [self.simulator.program, str(half_period), str(wave or ""), str(stalls), str(seed)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
@@ -103,10 +104,8 @@ class VerilatorLink:
         if self._process is None:
             return
         process, self._process = self._process, None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             cast(BinaryIO, process.stdin).close()
-        except BrokenPipeError:
-            pass
         try:
             process.wait(timeout=60)
         except BaseException:
@@ -146,10 +145,7 @@ class VerilatorLink:
     def _abandon(self) -> None:
         if self._process is not None:
             self._process.kill()
-            try:
-                self.close()
-            except BrokenPipeError:
-                pass
+            self.close()
 
     def _failure(self) -> LinkError:
         """What the simulator said when it ended by itself."""
