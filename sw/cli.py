@@ -18,7 +18,7 @@ from dorefabric.hw.errors import DorefabricError
 __all__ = ["VERBS", "CheckFailed", "main"]
 
 VERBS = (
-    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "boards", "doctor",
+    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "bench", "boards", "doctor",
 )  # fmt: skip
 
 
