@@ -87,9 +87,10 @@ def test_wrong_waveform_names(bus_memory, tmp_path):
     with pytest.raises(ToolError, match=r"^waveform file must end in \.vcd or \.fst, not 'x\.wave'$"):
         VerilatorLink(CONFIG, "x.wave", verilog=bus_memory.verilog)
     with pytest.raises(ToolError, match=r"^Amaranth's simulator writes \.vcd waveforms only, not 'x\.fst'$"):
-        PysimLink(CONFIG, "x.fst", component=bus_memory.component())
+        PysimLink(CONFIG, "x.fst")
     missing = tmp_path / "none" / "x.vcd"
     with pytest.raises(LinkError, match=rf"^the simulator stopped: cannot write waveform file {missing}$"):
         VerilatorLink(CONFIG, missing, verilog=bus_memory.verilog).read(STATUS, 1)
+    component = bus_memory.component()
     with pytest.raises(ToolError, match=rf"^cannot write waveform file {missing}: No such file or directory$"):
-        PysimLink(CONFIG, missing, component=bus_memory.component())
+        PysimLink(CONFIG, missing, component=component)
