@@ -51,7 +51,7 @@ def random_case(config: FabricConfig, rng: np.random.Generator, batch: int = 1) 
     if d["out_base"] + size > config.feature_depth:
         return random_case(config, rng, batch)
 
-    memories.program[: 20] = np.array(encode_fields(DESCRIPTOR_FIELDS, d, 20), np.uint64).astype(np.uint32)
+    memories.program[:20] = np.array(encode_fields(DESCRIPTOR_FIELDS, d, 20), np.uint64).astype(np.uint32)
     for q in range(d["pairs"]):
         pair = {"feature_offset": draw(0, half // 4), "weight_offset": draw(0, 1 << 15) % config.weight_depth,
                 "double": draw(0, 1)}  # fmt: skip

@@ -1,0 +1,498 @@
+"""Train a reference network, keep a checkpoint after every epoch, and read it back.
+
+A model file is ``torch.save`` of one plain dictionary, loadable with ``torch.load(weights_only=True)``::
+
+    format       "dorefabric-model"
+    version      1
+    model        name in models.MODELS
+    bits         [W, A, G]
+    input_shape  [C, H, W]
+    dataset      name in datasets.DATASETS
+    seed         int or None
+    history      one dictionary for each epoch (EpochMetrics)
+    state_dict   parameters and statistics of the network
+    training     None, or what resuming needs: config, optimizer, rng
+
+The same seed gives the same network bit for bit on one thread, resumed or not.
+"""
+
+import math
+import os
+import pickle
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dorefabric.sw.datasets import load_dataset
+from dorefabric.sw.layers import QuantLinear
+from dorefabric.sw.models import MODELS, build_model
+from dorefabric.sw.quantize import FLOAT_BITS, check_bits
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = [
+    "EpochMetrics",
+    "ModelFileError",
+    "Recipe",
+    "TrainConfig",
+    "TrainError",
+    "TrainResult",
+    "evaluate",
+    "load_model",
+    "read_model_file",
+    "save_model",
+    "train",
+]
+
+FORMAT = "dorefabric-model"
+VERSION = 1
+
+
+class TrainError(RuntimeError):
+    """Training cannot start or go on; the message says why and what is left on disk."""
+
+
+class ModelFileError(ValueError):
+    """A model file is missing, damaged, foreign, too new or holds another network."""
+
+
+# Configuration ---------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained unless the user says otherwise.
+
+    ``shift`` is the largest random shift of a training image, in pixels; ``flip`` mirrors half of them.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str = "adam"
+    shift: int = 0
+    flip: bool = False
+
+
+RECIPES = {
+    "digits": Recipe(epochs=30, batch_size=32, learning_rate=5e-3),
+    "resnet-digits": Recipe(epochs=30, batch_size=32, learning_rate=5e-3),
+    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3),
+    "lenet": Recipe(epochs=8, batch_size=100, learning_rate=3e-3, shift=1),
+    "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
+    "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What to train, on what, and where to keep it.
+
+    Members
+    -------
+    dataset, model : str
+        Names in `datasets.DATASETS` and `models.MODELS`; they must belong together.
+    weight_bits, activation_bits, gradient_bits : int
+        1 to 8, or 32 for float.
+    epochs, batch_size, learning_rate, optimizer, shift
+        ``None`` takes the network's recipe; the optimizer is ``adam`` or ``sgd`` (momentum 0.9). The
+        learning rate falls to zero along a cosine over all epochs.
+    seed : int
+        Seeds initial weights, order, augmentation, dropout and gradient noise.
+    data_dir : path or None
+        The folder given to `datasets.load_dataset`.
+    output : path or None
+        The checkpoint, replaced after each epoch; ``None`` keeps nothing.
+    resume : bool
+        Continue from ``output``. The rest of the configuration must be the same; ``epochs`` may be larger.
+    threads : int or None
+        Threads of torch during training; ``None`` leaves torch's setting. Bit-identical runs need 1.
+    progress : bool
+        Print a progress bar and a line for each epoch.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
+
+    dataset: str
+    model: str
+    weight_bits: int = 1
+    activation_bits: int = 2
+    gradient_bits: int = FLOAT_BITS
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    shift: int | None = None
+    seed: int = 0
+    data_dir: str | Path | None = None
+    output: str | Path | None = None
+    resume: bool = False
+    threads: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ValueError(f"unknown network {self.model!r}: choose one of {', '.join(MODELS)}")
+        wanted = MODELS[self.model].dataset
+        if self.dataset != wanted:
+            raise ValueError(f"network {self.model!r} takes data set {wanted!r}, not {self.dataset!r}")
+        for kind in ("weight", "activation", "gradient"):
+            check_bits(kind, getattr(self, f"{kind}_bits"))
+        recipe = self.recipe
+        if recipe.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, not {recipe.epochs!r}")
+        if recipe.batch_size < 2:
+            raise ValueError(f"batch size must be at least 2, not {recipe.batch_size!r}")
+        if not (recipe.learning_rate > 0 and math.isfinite(recipe.learning_rate)):
+            raise ValueError(f"learning rate must be a positive number, not {recipe.learning_rate!r}")
+        if recipe.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"optimizer must be 'adam' or 'sgd', not {recipe.optimizer!r}")
+        if recipe.shift < 0:
+            raise ValueError(f"shift must be at least 0 pixels, not {recipe.shift!r}")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed must be 0 to 2**63 - 1, not {self.seed!r}")
+        if self.resume and self.output is None:
+            raise ValueError("resume needs an output: the checkpoint to continue from")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The network's recipe with this configuration's own values put in."""
+        base = asdict(RECIPES[self.model])
+        own = {key: getattr(self, key) for key in base if getattr(self, key, None) is not None}
+        return Recipe(**(base | own))
+
+    @property
+    def bits(self) -> tuple[int, int, int]:
+        """(W, A, G)."""
+        return self.weight_bits, self.activation_bits, self.gradient_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """Figures of one epoch: mean loss, accuracies in [0, 1] and wall time in seconds.
+
+    The training accuracy is that of the augmented batches while the network was learning from them.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """The trained network in eval mode, its history, and the checkpoint's path if there is one."""
+
+    model: nn.Module
+    history: list[EpochMetrics] = field(repr=False)
+    output: Path | None
+
+    @property
+    def test_accuracy(self) -> float:
+        """Accuracy on the test split after the last epoch, in [0, 1]."""
+        return self.history[-1].test_accuracy
+
+
+# Model files -----------------------------------------------------------------------------------------
+
+def save_model(model: nn.Module, path: str | Path, *, name: str, bits: Sequence[int],
+               history: Sequence[EpochMetrics] = (), seed: int | None = None,
+               training: dict[str, Any] | None = None) -> None:
+    """Write a model file, whole or not at all: it replaces ``path`` only once it is complete on disk.
+
+    Parameters
+    ----------
+    name, bits
+        What `models.build_model` was called with: the name and (W, A, G).
+    training : dict or None
+        State that resuming needs; tensors, numbers, strings, lists and dictionaries only.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    spec = MODELS[name]
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": name,
+        "bits": list(bits),
+        "input_shape": list(spec.input_shape),
+        "dataset": spec.dataset,
+        "seed": seed,
+        "history": [asdict(metrics) for metrics in history],
+        "state_dict": dict(model.state_dict()),
+        "training": training,
+    }
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:  # Ctrl-C too must not leave half a file behind
+        part.unlink(missing_ok=True)
+        raise
+
+
+def read_model_file(path: str | Path) -> dict[str, Any]:
+    """The checked dictionary of a model file (see the head of this module).
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, foreign or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"model file {path} does not exist")
+    foreign = f"{path} is not a dorefabric model file"
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":  # every torch.save file is a zip archive
+            raise ModelFileError(foreign)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise ModelFileError(f"{path} is damaged: {broken} fails its checksum")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except zipfile.BadZipFile as error:
+        raise ModelFileError(f"{path} is damaged or incomplete") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(foreign) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelFileError(foreign)
+    version = content.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise ModelFileError(
+            f"{path} has model file version {version!r}; this dorefabric reads up to {VERSION}: update it")
+    missing = [key for key in ("model", "bits", "history", "state_dict", "training") if key not in content]
+    if missing:
+        raise ModelFileError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    if content["model"] not in MODELS:
+        raise ModelFileError(f"{path} holds the unknown network {content['model']!r}")
+    return content
+
+
+def load_model(path: str | Path, name: str | None = None) -> nn.Module:
+    """The network of a model file, in eval mode on the CPU.
+
+    Parameters
+    ----------
+    name : str or None
+        The network it must be; ``None`` takes any.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read, holds another network, or its contents do not fit the network.
+    """
+    content = read_model_file(path)
+    if name is not None and content["model"] != name:
+        raise ModelFileError(f"{path} holds the network {content['model']!r}, not {name!r}")
+    try:
+        model = build_model(content["model"], *content["bits"])
+        model.load_state_dict(content["state_dict"])
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path} does not fit the network {content['model']!r} at bits {content['bits']}") from error
+    return model.eval()
+
+
+# Evaluation ------------------------------------------------------------------------------------------
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64],
+             batch_size: int = 500) -> float:
+    """Accuracy in [0, 1] of a network, in eval mode, on uint8 images (N, C, H, W) and labels (N,)."""
+    if len(images) != len(labels) or len(images) == 0:
+        raise ValueError(f"images and labels must be equally many, not {len(images)} and {len(labels)}")
+    was_training = model.training
+    model.eval()
+    correct = 0
+    for start in range(0, len(images), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start:start + batch_size])).float() / 255
+        predicted = model(batch).argmax(dim=1).numpy()
+        correct += int((predicted == labels[start:start + batch_size]).sum())
+    model.train(was_training)
+    return correct / len(images)
+
+
+# Training --------------------------------------------------------------------------------------------
+
+def _shifted(images: Tensor, most: int) -> Tensor:
+    """Each image (N, C, H, W) moved by up to ``most`` pixels along both axes, zeros moving in."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (most,) * 4).permute(0, 2, 3, 1)     # N, H + 2 most, W + 2 most, C
+    rows = torch.arange(height) + torch.randint(2 * most + 1, (count, 1))
+    columns = torch.arange(width) + torch.randint(2 * most + 1, (count, 1))
+    moved = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2).contiguous()
+
+
+def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
+    if recipe.shift:
+        images = _shifted(images, recipe.shift)
+    if recipe.flip:
+        mirror = torch.rand(len(images)) < 0.5
+        images = torch.where(mirror[:, None, None, None], images.flip(3), images)
+    return images
+
+
+def _logit_scale(model: nn.Module) -> float:
+    """Factor on the logits inside the loss; it changes neither the network nor its decisions.
+
+    Weights of k > 1 bits always reach +-1, so the logits of a fresh network are sqrt(inputs) times larger
+    than those of its float twin; without the factor the loss starts saturated.
+    """
+    last = [m for m in model.modules() if isinstance(m, QuantLinear)][-1]
+    return 1.0 if last.weight_bits == FLOAT_BITS else last.in_features ** -0.5
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, momentum=0.9)
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    """Whatever must be equal for a checkpoint to be continued by this configuration."""
+    recipe = {key: value for key, value in asdict(config.recipe).items() if key != "epochs"}
+    return {"model": config.model, "bits": list(config.bits), "seed": config.seed, **recipe}
+
+
+def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[EpochMetrics]:
+    """Load network, optimizer and random state from the checkpoint; return its history."""
+    assert config.output is not None
+    content = read_model_file(config.output)
+    training = content["training"]
+    if training is None:
+        raise TrainError(f"cannot resume: {config.output} holds no training state")
+    for key, value in _identity(config).items():
+        if training["config"].get(key) != value:
+            raise TrainError(f"cannot resume: {config.output} was trained with {key} "
+                             f"{training['config'].get(key)!r}, not {value!r}")
+    model.load_state_dict(content["state_dict"])
+    optimizer.load_state_dict(training["optimizer"])
+    torch.set_rng_state(training["rng"])
+    return [EpochMetrics(**metrics) for metrics in content["history"]]
+
+
+def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple[Tensor, Tensor], *,
+                 config: TrainConfig, epoch: int, advance: Callable[[], None]) -> tuple[float, float]:
+    """One pass over the data, epochs counting from 1; returns mean loss and accuracy."""
+    images, labels = data
+    recipe = config.recipe
+    batch = min(recipe.batch_size, len(images))
+    steps = len(images) // batch           # the few images left over are others in each epoch
+    scale = _logit_scale(model)
+    order = torch.randperm(len(images))
+    total_loss, correct = 0.0, 0
+    model.train()
+    for step in range(steps):
+        done = (epoch - 1 + step / steps) / recipe.epochs
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        chosen = order[step * batch:(step + 1) * batch]
+        logits = model(_augmented(images[chosen], recipe).float() / 255)
+        loss = functional.cross_entropy(logits * scale, labels[chosen])
+        value = loss.item()
+        if not math.isfinite(value):
+            left = f"{config.output} keeps epoch {epoch - 1}" if config.output and epoch > 1 else \
+                "no epoch was completed" if epoch == 1 else "nothing was kept"
+            raise TrainError(f"the loss became {value} in epoch {epoch}, step {step + 1}: lower the learning "
+                             f"rate ({recipe.learning_rate}); {left}")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total_loss += value
+        correct += int((logits.argmax(dim=1) == labels[chosen]).sum())
+        advance()
+    return total_loss / steps, correct / (steps * batch)
+
+
+def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | None = None,
+          console: Console | None = None) -> TrainResult:
+    """Train a reference network.
+
+    Parameters
+    ----------
+    on_epoch : callable or None
+        Called with the figures of each epoch after its checkpoint is written.
+    console : rich Console or None
+        Where progress is shown.
+
+    Raises
+    ------
+    DatasetError, ModelFileError
+        If the data or the checkpoint to resume from cannot be read.
+    TrainError
+        If the loss becomes NaN or infinite, or the checkpoint is of another training.
+    KeyboardInterrupt
+        On Ctrl-C. The checkpoint of the last whole epoch stays as it is.
+    """
+    train_images, train_labels = load_dataset(config.dataset, config.data_dir, "train")
+    test_images, test_labels = load_dataset(config.dataset, config.data_dir, "test")
+    images, labels = torch.from_numpy(train_images), torch.from_numpy(train_labels)
+    output = None if config.output is None else Path(config.output)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+
+    console = console or Console(quiet=not config.progress)
+    threads = torch.get_num_threads()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        # The caller's random state is left as it was.
+        with torch.random.fork_rng(devices=[]), Progress(
+                *columns, console=console, transient=True, disable=not config.progress) as bar:
+            if config.threads is not None:
+                torch.set_num_threads(config.threads)
+            torch.manual_seed(config.seed)
+            recipe = config.recipe
+            model = build_model(config.model, *config.bits)
+            optimizer = _optimizer(model, recipe)
+            history = _resume(config, model, optimizer) if config.resume else []
+            steps = len(images) // min(recipe.batch_size, len(images))
+            for epoch in range(len(history) + 1, recipe.epochs + 1):
+                started = time.perf_counter()
+                task = bar.add_task(f"epoch {epoch}/{recipe.epochs}", total=steps)
+                loss, accuracy = _train_epoch(
+                    model, optimizer, (images, labels), config=config, epoch=epoch,
+                    advance=partial(bar.advance, task))
+                bar.remove_task(task)
+                metrics = EpochMetrics(
+                    epoch=epoch, loss=loss, train_accuracy=accuracy,
+                    test_accuracy=evaluate(model, test_images, test_labels),
+                    seconds=time.perf_counter() - started)
+                history.append(metrics)
+                if output is not None:
+                    save_model(model, output, name=config.model, bits=config.bits, history=history,
+                               seed=config.seed, training={
+                                   "config": _identity(config), "optimizer": optimizer.state_dict(),
+                                   "rng": torch.get_rng_state()})
+                console.print(
+                    f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  train {accuracy:7.2%}  "
+                    f"test {metrics.test_accuracy:7.2%}  {metrics.seconds:.1f} s", highlight=False)
+                if on_epoch is not None:
+                    on_epoch(metrics)
+    finally:
+        torch.set_num_threads(threads)
+    return TrainResult(model=model.eval(), history=history, output=output)
