@@ -8,9 +8,10 @@ gradients as in the paper's networks (arXiv 1606.06160); every other layer has t
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from dorefabric.sw.quantize import FLOAT_BITS, check_bits
-from torch import Tensor, nn
 
 __all__ = ["MODELS", "Bits", "ModelSpec", "build_model"]
 
