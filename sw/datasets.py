@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dorefabric.hw.errors import DorefabricError
+
 __all__ = ["DATASETS", "DatasetError", "load_dataset"]
 
 Data = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -20,7 +22,7 @@ Data = tuple[NDArray[np.uint8], NDArray[np.int64]]
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-class DatasetError(ValueError):
+class DatasetError(DorefabricError, ValueError):
     """A data set, or a file of one, is unknown, missing or damaged; one line says which and what to do."""
 
 

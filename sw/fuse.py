@@ -142,6 +142,8 @@ class _Fuser:
         channels, height, width = node.edge.shape
         _, pooled_height, pooled_width = pool.edge.shape
         positions = pool.kernel[0] * pool.kernel[1]
+        if positions * weights.shape[2] * weights.shape[3] > config.tap_depth:
+            return None
         fused = tile_cost(config, channels=channels, height=pooled_height, width=pooled_width, pool_taps=positions,
                           steps=steps, planes=bits)  # fmt: skip
         alone = tile_cost(config, channels=channels, height=height, width=width, pool_taps=1, steps=steps, planes=bits)
@@ -157,7 +159,8 @@ class _Fuser:
             constants = np.concatenate([part.planes.constants(max(t.bits for t in inputs)) for part in slices])
         positions = pool[0] * pool[1] * output.shape[1] * output.shape[2]
         if isinstance(node, Add):
-            pairs = sum(max(1, abs(factor).bit_length()) * t.bits for factor, t in zip(node.factors, inputs, strict=True))
+            factor_bits = [max(1, abs(factor).bit_length()) for factor in node.factors]
+            pairs = sum(bits * tensor.bits for bits, tensor in zip(factor_bits, inputs, strict=True))
             return Stage(name, inputs, output, slices, pool=pool, pool_stride=pool_stride, channelwise=True,
                          useful=positions * output.shape[0] * pairs, constants=constants)  # fmt: skip
         kernel = self._kernel(node, inputs[0]).shape[2:]

@@ -42,11 +42,12 @@ def arrange_inputs(
         name = f"input of {stage.name}"
         if not stage.channelwise and (fewer or trivial or always_unfold):
             form = _unfolded_form(stage, source, name)
-            stage = unfolded(stage)
+            reader = unfolded(stage)
         else:
             form = Form(replace(source, name=name, edge=None), None)
+            reader = stage
         forms.append(form)
-        result.append(stage.rewired({source.name: form.tensor}))
+        result.append(reader.rewired({source.name: form.tensor}))
     return result, forms
 
 

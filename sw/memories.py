@@ -65,7 +65,7 @@ class Memories:
         self._flat(space)[offset : offset + words.size] = words & np.uint32(self._mask(space))
 
     def read(self, address: int, count: int) -> np.ndarray:
-        """Read ``count`` words: uint32 (count,), or (batch, count) from the feature memory. Write-only spaces read 0."""
+        """Read ``count`` words: uint32 (count,), or (batch, count) of features. Write-only spaces read 0."""
         space, offset = self._locate(address, count)
         if space == "features":
             return bits_to_words(self._feature_slices()[:, offset : offset + count]).reshape(self.batch, count)

@@ -1,7 +1,8 @@
-"""Fourth pass: where every tensor lies in the feature memory while it is needed, and how many input rows fit at a time."""
+"""Fourth pass: where every tensor lies in the feature memory, and how many input rows fit at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.layout import FeatureLayout
@@ -86,7 +87,7 @@ def _place_form(form: Form, stage: Stage, live: dict[str, tuple[int, int]],
 
 def _gaps(live: dict[str, tuple[int, int]], config: FabricConfig) -> list[tuple[int, int]]:
     edges = [(0, 0), *sorted(live.values()), (config.feature_depth, config.feature_depth)]
-    return [(low[1], high[0]) for low, high in zip(edges, edges[1:], strict=False) if high[0] > low[1]]
+    return [(low[1], high[0]) for low, high in pairwise(edges) if high[0] > low[1]]
 
 
 def _gap(live: dict[str, tuple[int, int]], size: int, config: FabricConfig, stage: Stage,

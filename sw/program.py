@@ -194,7 +194,7 @@ class Program:
         if images.dtype.kind not in "iu":
             raise InputError(f"input must be unsigned 8-bit integers, not {images.dtype}")
         top = (1 << self.input_bits) - 1
-        if images.size and not (0 <= images.min() and images.max() <= top):
+        if images.size and (images.min() < 0 or images.max() > top):
             raise InputError(f"input values must be from 0 to {top}, not {images.min()} to {images.max()}")
 
     # File ---------------------------------------------------------------------------------------

@@ -151,6 +151,19 @@ def weight_codes(weight: Tensor, bits: int) -> tuple[Tensor, float]:
 
 # Activations -----------------------------------------------------------------------------------------
 
+class _QuantizeActivation(torch.autograd.Function):
+    """Clip, scale, round and unscale in one buffer: they are most of the memory traffic of training."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, n: int) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward((x >= 0) & (x <= 1))
+        return torch.clamp(x, 0.0, 1.0).mul_(n).round_().div_(n)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+        return grad * ctx.saved_tensors[0], None
+
+
 def quantize_activation(x: Tensor, bits: int) -> Tensor:
     """``quantize(clip(x, 0, 1))``, any shape (eq. 11 with h = clip); 32 bits clips only.
 
@@ -162,8 +175,9 @@ def quantize_activation(x: Tensor, bits: int) -> Tensor:
         If ``bits`` is not 1 to 8 or 32.
     """
     bits = check_bits("activation", bits)
-    clipped = torch.clamp(x, 0.0, 1.0)
-    return clipped if bits == FLOAT_BITS else quantize_unit(clipped, bits)
+    if bits == FLOAT_BITS:
+        return torch.clamp(x, 0.0, 1.0)
+    return _QuantizeActivation.apply(x, levels(bits))  # type: ignore[no-untyped-call, no-any-return]
 
 
 def activation_codes(x: Tensor, bits: int) -> Tensor:

@@ -11,7 +11,7 @@ from dorefabric.hw.errors import DorefabricError
 
 from .graph import Add, Convolution, Flatten, Graph, GraphError, Input, MaxPool, Node, Threshold
 
-__all__ = ["InputError", "check_images", "evaluate", "evaluate_output"]
+__all__ = ["InputError", "check_images", "evaluate", "evaluate_node", "evaluate_output"]
 
 BATCH = 64
 """Images evaluated together: large enough for BLAS, small enough for the unfolded windows to stay small."""
@@ -68,6 +68,13 @@ def evaluate_output(graph: Graph, images: np.ndarray, *,
                     progress: Callable[[int], None] | None = None) -> np.ndarray:
     """The output tensor alone, int64 (N, C, H, W); arguments and errors as `evaluate`."""
     return evaluate(graph, images, keep=(graph.output.name,), progress=progress)[graph.output.name]
+
+
+def evaluate_node(graph: Graph, node: Node, tensors: Sequence[np.ndarray]) -> np.ndarray:
+    """The tensor of one node, int64 (N, C, H, W), from the int64 tensors of its inputs; range checked."""
+    result = _operation(graph, node)(tensors)
+    _check_range(node, result)
+    return result
 
 
 def check_images(graph: Graph, images: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ class Residency:
 
 
 def place_weights(stages: list[Stage], config: FabricConfig) -> Residency:
-    """Pack all weights and thresholds and give them addresses. `CompileError` where a single channel tile is too large."""
+    """Pack all weights and thresholds and give them addresses. `CompileError` where one channel tile is too large."""
     pieces = [_pack(index, part, config) for index, stage in enumerate(stages) for part in stage.slices]
     depths = (config.weight_depth, config.threshold_depth)
     totals = _distinct_words(pieces)

@@ -14,7 +14,7 @@ from .program import Load, Step, Write
 from .residency import Piece, Residency
 from .stages import CompileError, Stage
 
-__all__ = ["Chain", "link_program", "schedule"]
+__all__ = ["Chain", "link_program", "resident_writes", "schedule"]
 
 
 @dataclass
@@ -105,9 +105,10 @@ class _Window:
 
 
 def resident_writes(residency: Residency, config: FabricConfig) -> list[Write]:
-    """Weights and thresholds that are written once, each address once."""
-    weights = {piece.weight_base: piece.weights for piece in residency.pieces}
-    thresholds = {piece.threshold_base: piece.thresholds for piece in residency.pieces}
+    """Weights and thresholds that are written once. Pieces that share contents share an address; the longest counts."""
+    by_length = sorted(residency.pieces, key=lambda piece: piece.tiles)
+    weights = {piece.weight_base: piece.weights for piece in by_length}
+    thresholds = {piece.threshold_base: piece.thresholds for piece in by_length}
     writes = [_write("weights", base * config.columns * config.bus_words, words)
               for base, words in weights.items() if base is not None]  # fmt: skip
     writes += [_write("thresholds", base * config.columns, words)

@@ -29,15 +29,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from dorefabric.sw.datasets import load_dataset
-from dorefabric.sw.layers import QuantLinear
-from dorefabric.sw.models import MODELS, build_model
-from dorefabric.sw.quantize import FLOAT_BITS, check_bits
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.datasets import load_dataset
+from dorefabric.sw.layers import QuantLinear
+from dorefabric.sw.models import MODELS, build_model
+from dorefabric.sw.quantize import FLOAT_BITS, check_bits
 
 __all__ = [
     "EpochMetrics",
@@ -57,11 +59,11 @@ FORMAT = "dorefabric-model"
 VERSION = 1
 
 
-class TrainError(RuntimeError):
+class TrainError(DorefabricError, RuntimeError):
     """Training cannot start or go on; the message says why and what is left on disk."""
 
 
-class ModelFileError(ValueError):
+class ModelFileError(DorefabricError, ValueError):
     """A model file is missing, damaged, foreign, too new or holds another network."""
 
 
@@ -71,22 +73,23 @@ class ModelFileError(ValueError):
 class Recipe:
     """How a network is trained unless the user says otherwise.
 
-    ``shift`` is the largest random shift of a training image, in pixels; ``flip`` mirrors half of them.
+    ``shift`` is the largest random shift of a training image along each axis, in pixels and fractions of
+    them; ``flip`` mirrors half of the images.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: str = "adam"
-    shift: int = 0
+    shift: float = 0
     flip: bool = False
 
 
 RECIPES = {
-    "digits": Recipe(epochs=30, batch_size=32, learning_rate=5e-3),
-    "resnet-digits": Recipe(epochs=30, batch_size=32, learning_rate=5e-3),
-    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3),
-    "lenet": Recipe(epochs=8, batch_size=100, learning_rate=3e-3, shift=1),
+    "digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
+    "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
+    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3, shift=0.5),
+    "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
     "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
     "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
 }
@@ -114,7 +117,8 @@ class TrainConfig:
     resume : bool
         Continue from ``output``. The rest of the configuration must be the same; ``epochs`` may be larger.
     threads : int or None
-        Threads of torch during training; ``None`` leaves torch's setting. Bit-identical runs need 1.
+        Threads of torch during training; ``None`` leaves torch's setting. Other than 1 may be faster, but
+        runs are then no longer equal bit for bit.
     progress : bool
         Print a progress bar and a line for each epoch.
 
@@ -133,12 +137,12 @@ class TrainConfig:
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: str | None = None
-    shift: int | None = None
+    shift: float | None = None
     seed: int = 0
     data_dir: str | Path | None = None
     output: str | Path | None = None
     resume: bool = False
-    threads: int | None = None
+    threads: int | None = 1
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -158,7 +162,7 @@ class TrainConfig:
             raise ValueError(f"learning rate must be a positive number, not {recipe.learning_rate!r}")
         if recipe.optimizer not in ("adam", "sgd"):
             raise ValueError(f"optimizer must be 'adam' or 'sgd', not {recipe.optimizer!r}")
-        if recipe.shift < 0:
+        if not 0 <= recipe.shift < math.inf:
             raise ValueError(f"shift must be at least 0 pixels, not {recipe.shift!r}")
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be 0 to 2**63 - 1, not {self.seed!r}")
@@ -338,33 +342,31 @@ def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 # Training --------------------------------------------------------------------------------------------
 
-def _shifted(images: Tensor, most: int) -> Tensor:
-    """Each image (N, C, H, W) moved by up to ``most`` pixels along both axes, zeros moving in."""
-    count, _, height, width = images.shape
-    padded = functional.pad(images, (most,) * 4).permute(0, 2, 3, 1)     # N, H + 2 most, W + 2 most, C
-    rows = torch.arange(height) + torch.randint(2 * most + 1, (count, 1))
-    columns = torch.arange(width) + torch.randint(2 * most + 1, (count, 1))
-    moved = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous()
-
-
 def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
+    """Pixels (N, C, H, W), uint8, as float in [0, 1], each image shifted and mirrored at random."""
+    pixels = images.float() / 255
+    count, _, height, width = images.shape
     if recipe.shift:
-        images = _shifted(images, recipe.shift)
+        # Coordinates run from -1 to 1: a pixel is 2 / size. Zeros move in, fractions interpolate.
+        move = torch.eye(2, 3).repeat(count, 1, 1)
+        move[:, :, 2] = (torch.rand(count, 2) - 0.5) * 2 * recipe.shift * 2 / torch.tensor([width, height])
+        grid = functional.affine_grid(move, list(images.shape), align_corners=False)
+        pixels = functional.grid_sample(pixels, grid, align_corners=False)
     if recipe.flip:
-        mirror = torch.rand(len(images)) < 0.5
-        images = torch.where(mirror[:, None, None, None], images.flip(3), images)
-    return images
+        mirror = torch.rand(count) < 0.5
+        pixels = torch.where(mirror[:, None, None, None], pixels.flip(3), pixels)
+    return pixels
 
 
 def _logit_scale(model: nn.Module) -> float:
     """Factor on the logits inside the loss; it changes neither the network nor its decisions.
 
     Weights of k > 1 bits always reach +-1, so the logits of a fresh network are sqrt(inputs) times larger
-    than those of its float twin; without the factor the loss starts saturated.
+    than those of its float twin, and cannot shrink or grow: without the factor the loss starts saturated,
+    with a smaller one it never gets small (digits: 3 is half a point better than 1).
     """
     last = [m for m in model.modules() if isinstance(m, QuantLinear)][-1]
-    return 1.0 if last.weight_bits == FLOAT_BITS else last.in_features ** -0.5
+    return 1.0 if last.weight_bits == FLOAT_BITS else 3.0 * last.in_features ** -0.5
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -401,8 +403,8 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
     """One pass over the data, epochs counting from 1; returns mean loss and accuracy."""
     images, labels = data
     recipe = config.recipe
-    batch = min(recipe.batch_size, len(images))
-    steps = len(images) // batch           # the few images left over are others in each epoch
+    size = min(recipe.batch_size, len(images))
+    steps = len(images) // size           # the few images left over are others in each epoch
     scale = _logit_scale(model)
     order = torch.randperm(len(images))
     total_loss, correct = 0.0, 0
@@ -411,8 +413,9 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
         done = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        chosen = order[step * batch:(step + 1) * batch]
-        logits = model(_augmented(images[chosen], recipe).float() / 255)
+        chosen = order[step * size:(step + 1) * size]
+        batch = _augmented(images[chosen], recipe)
+        logits = model(batch.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits * scale, labels[chosen])
         value = loss.item()
         if not math.isfinite(value):
@@ -426,7 +429,7 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
         total_loss += value
         correct += int((logits.argmax(dim=1) == labels[chosen]).sum())
         advance()
-    return total_loss / steps, correct / (steps * batch)
+    return total_loss / steps, correct / (steps * size)
 
 
 def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | None = None,
@@ -467,7 +470,8 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                 torch.set_num_threads(config.threads)
             torch.manual_seed(config.seed)
             recipe = config.recipe
-            model = build_model(config.model, *config.bits)
+            # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
+            model = build_model(config.model, *config.bits).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimizer = _optimizer(model, recipe)
             history = _resume(config, model, optimizer) if config.resume else []
             steps = len(images) // min(recipe.batch_size, len(images))
@@ -495,4 +499,5 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                     on_epoch(metrics)
     finally:
         torch.set_num_threads(threads)
-    return TrainResult(model=model.eval(), history=history, output=output)
+    model = model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return TrainResult(model=model, history=history, output=output)
