@@ -59,7 +59,7 @@ class BusMemory(wiring.Component):
 
 @pytest.fixture(scope="session")
 def bus_memory() -> SimpleNamespace:
-    """`BusMemory`: its Verilog with 1,024 and with 16 words, a factory for the component, and the cycles that a start keeps it busy."""
+    """`BusMemory`: Verilog with 1,024 and with 16 words, the component, the cycles that a start keeps it busy."""
     text, small = (verilog.convert(BusMemory(depth), name="top") for depth in (1024, 16))
     return SimpleNamespace(verilog=text, small_verilog=small, component=BusMemory, busy_cycles=BUSY_CYCLES)
 
