@@ -10,9 +10,10 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from dorefabric.sw import quantize
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dorefabric.sw import quantize
 
 __all__ = ["QuantActivation", "QuantAdd", "QuantConv2d", "QuantInput", "QuantLinear", "prepare"]
 

@@ -8,9 +8,10 @@ gradients as in the paper's networks (arXiv 1606.06160); every other layer has t
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from dorefabric.sw.quantize import FLOAT_BITS, check_bits
-from torch import Tensor, nn
 
 __all__ = ["MODELS", "Bits", "ModelSpec", "build_model"]
 
@@ -178,7 +179,7 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits: int = 32) -> nn.Module:
-    """A reference network with freshly initialised weights, in training mode.
+    """A reference network with freshly initialised weights, in training mode; `input_shape` is an attribute of it.
 
     Raises
     ------
@@ -187,5 +188,7 @@ def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits
     """
     if name not in MODELS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(MODELS)}")
-    return MODELS[name].builder(
-        Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits))
+    spec = MODELS[name]
+    model = spec.builder(Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits))
+    model.input_shape = spec.input_shape  # type: ignore[assignment]
+    return model

@@ -29,15 +29,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from dorefabric.sw.datasets import load_dataset
-from dorefabric.sw.layers import QuantLinear
-from dorefabric.sw.models import MODELS, build_model
-from dorefabric.sw.quantize import FLOAT_BITS, check_bits
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.datasets import load_dataset
+from dorefabric.sw.layers import QuantLinear
+from dorefabric.sw.models import MODELS, build_model
+from dorefabric.sw.quantize import FLOAT_BITS, check_bits
 
 __all__ = [
     "EpochMetrics",
@@ -57,11 +59,11 @@ FORMAT = "dorefabric-model"
 VERSION = 1
 
 
-class TrainError(RuntimeError):
+class TrainError(DorefabricError, RuntimeError):
     """Training cannot start or go on; the message says why and what is left on disk."""
 
 
-class ModelFileError(ValueError):
+class ModelFileError(DorefabricError, ValueError):
     """A model file is missing, damaged, foreign, too new or holds another network."""
 
 
@@ -71,21 +73,22 @@ class ModelFileError(ValueError):
 class Recipe:
     """How a network is trained unless the user says otherwise.
 
-    ``shift`` is the largest random shift of a training image, in pixels; ``flip`` mirrors half of them.
+    ``shift`` is the largest random shift of a training image along each axis, in pixels and fractions of
+    them; ``flip`` mirrors half of the images.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: str = "adam"
-    shift: int = 0
+    shift: float = 0
     flip: bool = False
 
 
 RECIPES = {
-    "digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3),
-    "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3),
-    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3),
+    "digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
+    "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
+    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3, shift=0.5),
     "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
     "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
     "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
@@ -134,7 +137,7 @@ class TrainConfig:
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: str | None = None
-    shift: int | None = None
+    shift: float | None = None
     seed: int = 0
     data_dir: str | Path | None = None
     output: str | Path | None = None
@@ -159,7 +162,7 @@ class TrainConfig:
             raise ValueError(f"learning rate must be a positive number, not {recipe.learning_rate!r}")
         if recipe.optimizer not in ("adam", "sgd"):
             raise ValueError(f"optimizer must be 'adam' or 'sgd', not {recipe.optimizer!r}")
-        if recipe.shift < 0:
+        if not 0 <= recipe.shift < math.inf:
             raise ValueError(f"shift must be at least 0 pixels, not {recipe.shift!r}")
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be 0 to 2**63 - 1, not {self.seed!r}")
@@ -339,23 +342,20 @@ def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 # Training --------------------------------------------------------------------------------------------
 
-def _shifted(images: Tensor, most: int) -> Tensor:
-    """Each image (N, C, H, W) moved by up to ``most`` pixels along both axes, zeros moving in."""
-    count, _, height, width = images.shape
-    padded = functional.pad(images, (most,) * 4).permute(0, 2, 3, 1)     # N, H + 2 most, W + 2 most, C
-    rows = torch.arange(height) + torch.randint(2 * most + 1, (count, 1))
-    columns = torch.arange(width) + torch.randint(2 * most + 1, (count, 1))
-    moved = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous()
-
-
 def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
+    """Pixels (N, C, H, W), uint8, as float in [0, 1], each image shifted and mirrored at random."""
+    pixels = images.float() / 255
+    count, _, height, width = images.shape
     if recipe.shift:
-        images = _shifted(images, recipe.shift)
+        # Coordinates run from -1 to 1: a pixel is 2 / size. Zeros move in, fractions interpolate.
+        move = torch.eye(2, 3).repeat(count, 1, 1)
+        move[:, :, 2] = (torch.rand(count, 2) - 0.5) * 2 * recipe.shift * 2 / torch.tensor([width, height])
+        grid = functional.affine_grid(move, list(images.shape), align_corners=False)
+        pixels = functional.grid_sample(pixels, grid, align_corners=False)
     if recipe.flip:
-        mirror = torch.rand(len(images)) < 0.5
-        images = torch.where(mirror[:, None, None, None], images.flip(3), images)
-    return images
+        mirror = torch.rand(count) < 0.5
+        pixels = torch.where(mirror[:, None, None, None], pixels.flip(3), pixels)
+    return pixels
 
 
 def _logit_scale(model: nn.Module) -> float:
@@ -414,7 +414,7 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
         chosen = order[step * size:(step + 1) * size]
-        batch = _augmented(images[chosen], recipe).float() / 255
+        batch = _augmented(images[chosen], recipe)
         logits = model(batch.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits * scale, labels[chosen])
         value = loss.item()

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from dorefabric.sw import quantize
-from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear, prepare
 from torch import nn
 from torch.nn import functional
+
+from dorefabric.sw import quantize
+from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear, prepare
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 

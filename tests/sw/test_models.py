@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.quantize import activation_codes
-from torch import nn
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from dorefabric.sw import quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from dorefabric.sw import quantize
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 

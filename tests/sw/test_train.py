@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+
 from dorefabric.sw import train as module
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantConv2d
@@ -22,7 +24,6 @@ from dorefabric.sw.train import (
     save_model,
     train,
 )
-from rich.console import Console
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 
@@ -270,18 +271,34 @@ def test_other_bits_and_sgd_train():
 
 
 def test_shift_moves_whole_images():
+    """A one-pixel image moves as a whole: its centre of mass, the same in both channels, moves uniformly."""
+    images = torch.zeros(512, 2, 9, 11, dtype=torch.uint8)
+    images[:, 0, 4, 5], images[:, 1, 4, 5] = 255, 51
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        images = torch.zeros(64, 2, 9, 9, dtype=torch.uint8)
-        images[:, 0, 4, 4], images[:, 1, 4, 5] = 1, 2
-        moved = module._shifted(images, 2)
-    assert moved.shape == images.shape and moved.dtype == torch.uint8
-    places = set()
-    for image in moved:
-        (row, column), = image[0].nonzero().tolist()
-        assert image[1, row, column + 1] == 2 and image.sum() == 3
-        places.add((row - 4, column - 4))
-    assert all(-2 <= v <= 2 for place in places for v in place) and len(places) > 15
+        moved = module._augmented(images, replace(DIGITS, shift=1.5).recipe)
+    assert moved.shape == images.shape and moved.min() >= 0
+    torch.testing.assert_close(moved[:, 1], moved[:, 0] / 5)
+    torch.testing.assert_close(moved[:, 0].sum(dim=(1, 2)), torch.ones(512))
+    for axis, size, centre in ((1, 9, 4), (2, 11, 5)):
+        shift = (moved[:, 0].sum(dim=3 - axis) * torch.arange(size)).sum(dim=1) - centre
+        assert shift.abs().max() <= 1.5 + 1e-5
+        assert shift.max() > 1.4 and shift.min() < -1.4 and shift.mean().abs() < 0.1
+
+
+def test_no_augmentation_leaves_the_pixels():
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(module._augmented(images, replace(DIGITS, shift=0.0).recipe), images / 255)
+
+
+def test_flip_mirrors_half():
+    images = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8).repeat(200, 1, 1, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        seen = module._augmented(images, replace(DIGITS.recipe, shift=0, flip=True))
+    mirrored = (seen == images.flip(3) / 255).flatten(1).all(dim=1)
+    assert ((seen == images / 255).flatten(1).all(dim=1) ^ mirrored).all()
+    assert 60 < mirrored.sum() < 140
 
 
 def test_evaluate():

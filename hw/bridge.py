@@ -1,0 +1,196 @@
+"""Executes the requests of intact frames on the bus and answers them: the board's half of the protocol.
+
+`frames.py` describes requests, responses and the rule of the sequence numbers.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out
+
+from .bus import BusSignature
+from .frames import HEADER_BYTES, IDENTITY, Command, Status
+from .framing import FrameByte
+
+__all__ = ["Bridge"]
+
+
+class Bridge(Component):
+    """Frames to bus accesses, bus data to responses.
+
+    A written word takes five cycles, a word read seven and the latency of the bus, so the line is always slower.
+    Any word that the bus does not accept at once makes the rest of the frame wait, never be lost.
+
+    Members
+    -------
+    i : stream of 8 bits
+        For each frame the length of its content (a header and 1 to 63 whole words), then its content.
+    damaged : In(1)
+        A pulse when a frame was lost: answered with EXPECTED once everything before it is executed.
+    o : stream of `FrameByte`
+        Responses.
+    bus : BusSignature
+        Word addresses of 28 bits; one request at a time is outstanding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "damaged": In(1),
+                "o": Out(stream.Signature(FrameByte)),
+                "bus": Out(BusSignature()),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        expected = Signal(8)
+        synchronised = Signal()
+        lost = Signal()  # a damaged frame is not answered yet
+
+        sequence = Signal(8, reset_less=True)  # that the response carries
+        status = Signal(3, reset_less=True)
+        words_left = Signal(6, reset_less=True)
+        word = Signal(32, reset_less=True)  # assembled from, or taken apart into, bytes
+        byte = Signal(2)
+        address = Signal.like(self.bus.request.payload.address, reset_less=True)
+        first_word = Signal(reset_less=True)
+        execute_write = Signal(reset_less=True)
+        execute_read = Signal(reset_less=True)
+        advance = Signal(reset_less=True)  # the frame is the expected one and is executed
+        reads_left = Signal(8, reset_less=True)
+        answer_words = Signal(reset_less=True)  # SYNC: the word in `word`, then the identity
+        m.d.comb += [
+            self.bus.request.payload.address.eq(address),
+            self.bus.request.payload.data.eq(word),
+        ]
+        with m.If(self.damaged):
+            m.d.sync += lost.eq(1)
+
+        with m.FSM():
+            with m.State("LENGTH"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [
+                    execute_write.eq(0), execute_read.eq(0), advance.eq(0), answer_words.eq(0), first_word.eq(1),
+                    byte.eq(0), reads_left.eq(0), words_left.eq(self.i.payload[2:]),
+                ]  # fmt: skip
+                with m.If(self.i.valid):
+                    m.next = "SEQUENCE"
+                with m.Elif(lost):
+                    m.d.sync += [lost.eq(self.damaged), sequence.eq(expected), status.eq(Status.EXPECTED)]
+                    with m.If(~synchronised):
+                        m.d.sync += status.eq(Status.UNSYNCHRONISED)
+                    m.next = "ANSWER SEQUENCE"
+
+            with m.State("SEQUENCE"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += sequence.eq(self.i.payload)
+                with m.If(self.i.valid):
+                    m.next = "COMMAND"
+
+            with m.State("COMMAND"):
+                m.d.comb += self.i.ready.eq(1)
+                is_write = (self.i.payload == Command.WRITE) & (words_left[1:] != 0)
+                is_read = (self.i.payload == Command.READ) & (words_left == 2)
+                is_sync = (self.i.payload == Command.SYNC) & (words_left == 1)
+                is_query = (self.i.payload == Command.QUERY) & (words_left == 1) & synchronised
+                m.d.sync += [status.eq(Status.DONE), advance.eq(0)]
+                with m.If(is_sync | is_query):
+                    m.d.sync += [status.eq(Status.SYNCHRONISED), sequence.eq(expected), answer_words.eq(1)]
+                with m.Elif(~synchronised):
+                    m.d.sync += [status.eq(Status.UNSYNCHRONISED), sequence.eq(expected)]
+                with m.Elif(~is_write & ~is_read):
+                    m.d.sync += status.eq(Status.REFUSED)
+                with m.Elif(sequence != expected):
+                    m.d.sync += [status.eq(Status.EXPECTED), sequence.eq(expected)]
+                with m.Else():
+                    m.d.sync += [advance.eq(1), execute_write.eq(is_write), execute_read.eq(is_read)]
+                with m.If(self.i.valid):
+                    with m.If(is_sync):
+                        m.d.sync += synchronised.eq(1)
+                    m.next = "WORD"
+
+            with m.State("WORD"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += [word.eq(Cat(word[8:], self.i.payload)), byte.eq(byte + 1)]
+                    with m.If(byte == 3):
+                        m.d.sync += words_left.eq(words_left - 1)
+                        m.next = "USE"
+
+            with m.State("USE"):
+                used = Signal()
+                m.d.sync += first_word.eq(first_word & ~used)
+                with m.If(first_word):
+                    m.d.comb += used.eq(1)
+                    m.d.sync += address.eq(word)
+                with m.Elif(execute_write):
+                    m.d.comb += [
+                        self.bus.request.valid.eq(1),
+                        self.bus.request.payload.write.eq(1),
+                        used.eq(self.bus.request.ready),
+                    ]
+                    with m.If(self.bus.request.ready):
+                        m.d.sync += address.eq(address + 1)
+                with m.Else():
+                    m.d.comb += used.eq(1)
+                    m.d.sync += reads_left.eq(Mux(execute_read, word[:8], 0))
+                with m.If(used):
+                    m.next = "WORD"
+                    with m.If(words_left == 0):
+                        with m.If(advance):
+                            m.d.sync += expected.eq(expected + 1)
+                        m.next = "ANSWER SEQUENCE"
+
+            with m.State("ANSWER SEQUENCE"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(sequence)]
+                with m.If(self.o.ready):
+                    m.next = "ANSWER STATUS"
+            with m.State("ANSWER STATUS"):
+                final = Signal()
+                m.d.comb += [
+                    final.eq(~answer_words & (reads_left == 0)),
+                    self.o.valid.eq(1),
+                    self.o.payload.data.eq(status),
+                    self.o.payload.last.eq(final),
+                ]
+                with m.If(self.o.ready):
+                    m.next = "FETCH"
+                    with m.If(final):
+                        m.next = "LENGTH"
+                    with m.Elif(answer_words):
+                        m.next = "ANSWER WORD"
+
+            with m.State("FETCH"):
+                m.d.comb += self.bus.request.valid.eq(1)
+                with m.If(self.bus.request.ready):
+                    m.d.sync += [address.eq(address + 1), reads_left.eq(reads_left - 1)]
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += self.bus.response.ready.eq(1)
+                m.d.sync += word.eq(self.bus.response.payload)
+                with m.If(self.bus.response.valid):
+                    m.next = "ANSWER WORD"
+            with m.State("ANSWER WORD"):
+                end = Signal()
+                m.d.comb += [
+                    end.eq((byte == 3) & ~answer_words & (reads_left == 0)),
+                    self.o.valid.eq(1),
+                    self.o.payload.data.eq(word[:8]),
+                    self.o.payload.last.eq(end),
+                ]
+                with m.If(self.o.ready):
+                    m.d.sync += [word.eq(word >> 8), byte.eq(byte + 1)]
+                    with m.If(byte == 3):
+                        m.d.sync += word.eq(Const(IDENTITY, 32))
+                        m.d.sync += answer_words.eq(0)
+                        m.next = "FETCH"
+                        with m.If(answer_words):
+                            m.next = "ANSWER WORD"
+                        with m.Elif(end):
+                            m.next = "LENGTH"
+        return m
+
+
+# The length byte is read as a number of words by dropping its two low bits, which the header's size leaves at 2.
+assert HEADER_BYTES == 2

@@ -1,0 +1,259 @@
+"""Frames in gateware: from line bytes to intact frames, and from responses to line bytes.
+
+    line bytes ─► Unframer ─► FrameStore ─► (bridge) ─► Framer ─► line bytes
+                  SLIP, CRC   whole frames              CRC, SLIP
+
+`frames.py` has the format and its software twin.
+"""
+
+from amaranth.hdl import Const, Module, Signal
+from amaranth.lib import data, memory, stream
+from amaranth.lib.crc import catalog
+from amaranth.lib.wiring import Component, In, Out
+
+from .frames import CRC_BYTES, END, ESC, ESC_END, ESC_ESC, HEADER_BYTES, MAX_FRAME_BYTES
+
+__all__ = ["FrameByte", "FrameStore", "Framer", "Received", "Unframer"]
+
+
+class Received(data.Struct):
+    """A byte of a frame (``end`` = 0), or what ends it (``end`` = 1): was everything since the last end intact?"""
+
+    data: 8
+    end: 1
+    intact: 1
+
+
+class FrameByte(data.Struct):
+    """A byte of a frame's content; ``last`` marks the final one."""
+
+    data: 8
+    last: 1
+
+
+def _crc(crc_bits: int):
+    """CRC-32 that takes ``crc_bits`` (1, 2, 4 or 8) bits a cycle, least significant first."""
+    return catalog.CRC32_ISO_HDLC(data_width=crc_bits).create()
+
+
+class Unframer(Component):
+    """Undoes the SLIP escapes and checks the CRC, which stays in the stream as the last four bytes.
+
+    A frame with a bad escape or a wrong CRC ends as not intact; nothing between two END bytes ends as intact or
+    not, of length 0. Latency none; a byte takes 1 + 8 / ``crc_bits`` cycles.
+
+    Members
+    -------
+    i : stream of 8 bits
+    o : stream of `Received`
+    """
+
+    def __init__(self, crc_bits: int = 1) -> None:
+        self._crc_bits = crc_bits
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(Received))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.crc = crc = _crc(self._crc_bits)
+        slices = 8 // self._crc_bits
+        escaped = Signal()  # the previous byte was ESC
+        damaged = Signal()  # a bad escape since the last END
+        index = Signal(range(max(slices, 2)))
+        byte = Signal(8)
+        with m.If(escaped & (self.i.payload == ESC_END)):
+            m.d.comb += byte.eq(END)
+        with m.Elif(escaped & (self.i.payload == ESC_ESC)):
+            m.d.comb += byte.eq(ESC)
+        with m.Else():
+            m.d.comb += byte.eq(self.i.payload)
+        m.d.comb += [
+            self.o.payload.data.eq(byte),
+            crc.data.eq(byte.word_select(index, self._crc_bits)),
+        ]
+        with m.FSM():
+            with m.State("TAKE"):
+                with m.If(self.i.payload == END):
+                    m.d.comb += [
+                        self.o.valid.eq(self.i.valid),
+                        self.o.payload.end.eq(1),
+                        self.o.payload.intact.eq(crc.match_detected & ~escaped & ~damaged),
+                        self.i.ready.eq(self.o.ready),
+                    ]
+                    with m.If(self.i.valid & self.o.ready):
+                        m.d.comb += crc.start.eq(1)
+                        m.d.sync += [escaped.eq(0), damaged.eq(0)]
+                with m.Elif((self.i.payload == ESC) & ~escaped):
+                    m.d.comb += self.i.ready.eq(1)
+                    with m.If(self.i.valid):
+                        m.d.sync += escaped.eq(1)
+                with m.Else():
+                    m.d.comb += self.o.valid.eq(self.i.valid)
+                    with m.If(self.i.valid & self.o.ready):
+                        with m.If(escaped & (self.i.payload != ESC_END) & (self.i.payload != ESC_ESC)):
+                            m.d.sync += damaged.eq(1)
+                        m.next = "HASH"
+            with m.State("HASH"):
+                m.d.comb += crc.valid.eq(1)
+                m.d.sync += index.eq(index + 1)
+                with m.If(index == slices - 1):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.d.sync += [index.eq(0), escaped.eq(0)]
+                    m.next = "TAKE"
+        return m
+
+
+class FrameStore(Component):
+    """Holds frames until they are known to be intact; forgets the others.
+
+    One ring of ``depth`` bytes. The frame being received is written behind the complete ones; when it ends intact
+    its length is put in front of it and it becomes readable, without its CRC; otherwise its room is used again.
+    A frame is intact when the stream says so, it fitted, and it is a header and 1 to 63 whole words.
+
+    Latency from the end of a frame to its first byte is two cycles; throughput a byte a cycle on both sides.
+
+    Members
+    -------
+    i : stream of `Received`
+        Always ready: what does not fit is dropped with its frame.
+    o : stream of 8 bits
+        For each intact frame in order: the length of its content, then its content.
+    damaged : Out(1)
+        High for a cycle when a frame that is not empty has been dropped.
+    """
+
+    @staticmethod
+    def check(depth: int, max_frame_bytes: int) -> None:
+        """`ValueError` unless the longest frame fits in a ring of ``depth`` bytes."""
+        needed = max_frame_bytes + CRC_BYTES + 1
+        if depth & (depth - 1) or depth <= needed:
+            raise ValueError(f"depth must be a power of two above {needed}, not {depth!r}")
+
+    def __init__(self, depth: int = 512, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self.check(depth, max_frame_bytes)
+        self._depth = depth
+        self._max_received = max_frame_bytes + CRC_BYTES
+        super().__init__(
+            {"i": In(stream.Signature(Received)), "o": Out(stream.Signature(8)), "damaged": Out(1)}
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.memory = ram = memory.Memory(shape=8, depth=self._depth, init=[])
+        write_port = ram.write_port()
+        read_port = ram.read_port(domain="sync")
+
+        start = Signal(range(self._depth))  # where the length of the frame being received will be
+        write = Signal(range(self._depth), init=1)
+        read = Signal(range(self._depth))  # readable: read up to but not including start
+        count = Signal(range(self._max_received + 1))  # bytes of the frame being received
+        overflow = Signal()
+        whole = Signal()  # the count is that of a header, whole words and a CRC
+        m.d.comb += whole.eq(
+            (count >= HEADER_BYTES + 4 + CRC_BYTES) & (count[:2] == (HEADER_BYTES + CRC_BYTES) % 4)
+        )
+
+        m.d.comb += [self.i.ready.eq(1), write_port.addr.eq(write), write_port.data.eq(self.i.payload.data)]
+        with m.If(self.i.valid):
+            with m.If(~self.i.payload.end):
+                with m.If((write == read) | (count == self._max_received)):
+                    m.d.sync += overflow.eq(1)
+                with m.Else():
+                    m.d.comb += write_port.en.eq(1)
+                    m.d.sync += [write.eq(write + 1), count.eq(count + 1)]
+            with m.Else():
+                m.d.sync += [overflow.eq(0), count.eq(0)]
+                with m.If(self.i.payload.intact & whole & ~overflow):
+                    m.d.comb += [
+                        write_port.addr.eq(start),
+                        write_port.data.eq(count - CRC_BYTES),
+                        write_port.en.eq(1),
+                    ]
+                    m.d.sync += [start.eq(write - CRC_BYTES), write.eq(write - CRC_BYTES + 1)]
+                with m.Else():
+                    m.d.comb += self.damaged.eq(count != 0)
+                    m.d.sync += write.eq(start + 1)
+
+        m.d.comb += [
+            self.o.payload.eq(read_port.data),
+            read_port.addr.eq(read),
+            read_port.en.eq((read != start) & (~self.o.valid | self.o.ready)),
+        ]
+        with m.If(read_port.en):
+            m.d.sync += [read.eq(read + 1), self.o.valid.eq(1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        return m
+
+
+class Framer(Component):
+    """Appends the CRC, escapes, and puts END bytes around each frame.
+
+    Throughput: a byte takes 1 + 8 / ``crc_bits`` cycles, one more when it is escaped.
+
+    Members
+    -------
+    i : stream of `FrameByte`
+    o : stream of 8 bits
+    """
+
+    def __init__(self, crc_bits: int = 1) -> None:
+        self._crc_bits = crc_bits
+        super().__init__({"i": In(stream.Signature(FrameByte)), "o": Out(stream.Signature(8))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.crc = crc = _crc(self._crc_bits)
+        slices = 8 // self._crc_bits
+        index = Signal(range(max(slices, CRC_BYTES)))
+        second = Signal()  # ESC is out, its second byte is due
+        byte = Signal(8)
+        sent = Signal()  # the byte is out completely
+        m.d.comb += crc.data.eq(self.i.payload.data.word_select(index[: max(slices - 1, 1).bit_length()],
+                                                                self._crc_bits))  # fmt: skip
+
+        def send() -> None:
+            """Send ``byte``, escaped if need be."""
+            with m.If(second):
+                m.d.comb += [self.o.payload.eq(ESC_END | byte[0]), sent.eq(self.o.ready)]
+                with m.If(self.o.ready):
+                    m.d.sync += second.eq(0)
+            with m.Elif((byte == END) | (byte == ESC)):
+                m.d.comb += self.o.payload.eq(ESC)
+                with m.If(self.o.valid & self.o.ready):
+                    m.d.sync += second.eq(1)
+            with m.Else():
+                m.d.comb += [self.o.payload.eq(byte), sent.eq(self.o.valid & self.o.ready)]
+
+        m.d.comb += byte.eq(self.i.payload.data)
+        with m.FSM():
+            with m.State("START"):
+                m.d.comb += [self.o.payload.eq(Const(END, 8)), self.o.valid.eq(self.i.valid), crc.start.eq(1)]
+                with m.If(self.i.valid & self.o.ready):
+                    m.next = "CONTENT"
+            with m.State("CONTENT"):
+                m.d.comb += self.o.valid.eq(self.i.valid)
+                send()
+                with m.If(sent):
+                    m.next = "HASH"
+            with m.State("HASH"):
+                m.d.comb += crc.valid.eq(1)
+                m.d.sync += index.eq(index + 1)
+                with m.If(index == slices - 1):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.d.sync += index.eq(0)
+                    m.next = "CONTENT"
+                    with m.If(self.i.payload.last):
+                        m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += [self.o.valid.eq(1), byte.eq(crc.crc.word_select(index[:2], 8))]
+                send()
+                with m.If(sent):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == CRC_BYTES - 1):
+                        m.d.sync += index.eq(0)
+                        m.next = "FINISH"
+            with m.State("FINISH"):
+                m.d.comb += [self.o.payload.eq(Const(END, 8)), self.o.valid.eq(1)]
+                with m.If(self.o.ready):
+                    m.next = "START"
+        return m

@@ -1,0 +1,54 @@
+"""The serial front end without its line: bytes in, bytes out, the bus on the other side."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+
+from .bridge import Bridge
+from .bus import BusSignature
+from .framing import Framer, FrameStore, Unframer
+
+__all__ = ["SerialFront"]
+
+
+class SerialFront(Component):
+    """Unframer, frame store, bridge and framer in a row.
+
+    Any transport of bytes can be put in front of it: the UART here, an FT245 FIFO, USB.
+
+    Parameters
+    ----------
+    crc_bits : int
+        Bits of a byte that enter a CRC each cycle: 1 is smallest and takes 9 cycles a byte, which keeps up with
+        a UART at 4 cycles a bit; 8 takes 2.
+
+    Members
+    -------
+    i, o : streams of 8 bits
+        Bytes from and to the host.
+    bus : BusSignature
+        To the core.
+    """
+
+    def __init__(self, crc_bits: int = 1) -> None:
+        if crc_bits not in (1, 2, 4, 8):
+            raise ValueError(f"crc_bits must be 1, 2, 4 or 8, not {crc_bits!r}")
+        self._crc_bits = crc_bits
+        super().__init__(
+            {"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "bus": Out(BusSignature())}
+        )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.unframer = unframer = Unframer(self._crc_bits)
+        m.submodules.store = store = FrameStore()
+        m.submodules.bridge = bridge = Bridge()
+        m.submodules.framer = framer = Framer(self._crc_bits)
+        connect(m, flipped(self.i), unframer.i)
+        connect(m, unframer.o, store.i)
+        connect(m, store.o, bridge.i)
+        m.d.comb += bridge.damaged.eq(store.damaged)
+        connect(m, bridge.o, framer.i)
+        connect(m, framer.o, flipped(self.o))
+        connect(m, bridge.bus, flipped(self.bus))
+        return m

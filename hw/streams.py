@@ -1,0 +1,48 @@
+"""Stream building blocks. Every stream in the design keeps one contract, which is proved for these blocks:
+
+once ``valid`` is high, ``valid`` and ``payload`` stay as they are until the cycle in which ``ready`` is high too;
+that cycle transfers the payload. Payloads are neither lost, nor repeated, nor reordered.
+"""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["StreamBuffer"]
+
+
+class StreamBuffer(Component):
+    """Cuts every combinational path of a stream (a skid buffer).
+
+    Latency one cycle, throughput one payload a cycle, capacity two payloads. ``o.valid`` and ``o.payload`` are
+    registers; ``i.ready`` is one too.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Shape of the payload.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+    """
+
+    def __init__(self, shape) -> None:
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        spare = Signal.like(self.i.payload, reset_less=True)
+        spare_valid = Signal()
+        m.d.comb += self.i.ready.eq(~spare_valid)
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += spare_valid.eq(0)
+            m.d.sync += self.o.valid.eq(spare_valid | self.i.valid)
+            with m.If(spare_valid):
+                m.d.sync += self.o.payload.eq(spare)
+            with m.Else():
+                m.d.sync += self.o.payload.eq(self.i.payload)
+        with m.Elif(self.i.valid & self.i.ready):
+            m.d.sync += spare.eq(self.i.payload)
+            m.d.sync += spare_valid.eq(1)
+        return m
