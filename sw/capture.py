@@ -115,7 +115,8 @@ def capture(model: nn.Module, shape: tuple[int, int, int]) -> Captured:
     inputs = [node for node in graph.nodes if node.op == "placeholder" and node.users]
     if len(inputs) != 1:
         raise LoweringError(f"{type(model).__name__} takes {len(inputs)} inputs; supported: 1")
-    recorder = _Recorder(fx.GraphModule(root, graph))
+    module = fx.GraphModule(root, graph)
+    recorder = _Recorder(module)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about speed; what matters here is refused by the lowering
@@ -123,7 +124,7 @@ def capture(model: nn.Module, shape: tuple[int, int, int]) -> Captured:
     except Exception as error:  # a layer that does not fit the shape raises anything
         raise LoweringError(f"{type(model).__name__} fails on an input of shape (N, {', '.join(map(str, shape))}): "
                             f"{_line(error)}") from error
-    return Captured(recorder.module, recorder.results, dtype)
+    return Captured(module, recorder.results, dtype)
 
 
 def record(captured: Captured, images: Tensor) -> dict[fx.Node, Any]:
