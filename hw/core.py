@@ -9,8 +9,8 @@ from .array import SystolicArray
 from .bus import BusSignature
 from .config import FabricConfig
 from .drain import DrainControl
-from .feeder import Feeder
 from .features import FeatureMemory
+from .feeder import Feeder
 from .host import HostPort
 from .memory import BlockMemory
 from .pipeline import delay

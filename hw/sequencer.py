@@ -201,17 +201,16 @@ class Sequencer(wiring.Component):
         descriptor = Signal.like(self.descriptor, reset_less=True)
         empty = Signal(reset_less=True)
         m.d.comb += self.descriptor.eq(descriptor)
-        with m.If(loading):
-            with m.Switch(word):
-                for number in range(_PARAMETER_WORDS):
-                    fields = [field for field in DESCRIPTOR_FIELDS if field.word == number]
-                    with m.Case(number + 1):
-                        for field in fields:
-                            bits = read_word[field.lsb : field.lsb + field.width]
-                            m.d.sync += descriptor[field.name].eq(bits - 1 if field.name in COUNTS else bits)
-                            if field.name in LOOP_COUNTS:
-                                with m.If(bits == 0):
-                                    m.d.sync += empty.eq(1)
+        with m.If(loading), m.Switch(word):
+            for number in range(_PARAMETER_WORDS):
+                fields = [field for field in DESCRIPTOR_FIELDS if field.word == number]
+                with m.Case(number + 1):
+                    for field in fields:
+                        bits = read_word[field.lsb : field.lsb + field.width]
+                        m.d.sync += descriptor[field.name].eq(bits - 1 if field.name in COUNTS else bits)
+                        if field.name in LOOP_COUNTS:
+                            with m.If(bits == 0):
+                                m.d.sync += empty.eq(1)
         with m.Elif(begins):
             m.d.sync += empty.eq(0)
         return empty

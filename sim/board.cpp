@@ -83,14 +83,6 @@ class Receiver {
     bool active_ = false;
 };
 
-bool working(const Vdesign &design) {
-#if defined(HAS_BUSY)
-    return design.busy;
-#else
-    return false;
-#endif
-}
-
 // Appends what standard input holds; waits for it when told to. False at its end.
 bool fill(std::deque<uint8_t> &queue, bool wait) {
     pollfd input{0, POLLIN, 0};
@@ -131,7 +123,7 @@ int main(int argc, char **argv) {
             simulation.edge();
             receiver.sample(design.tx, received);
         }
-        const bool alive = !sender.idle() || !receiver.idle() || !received.empty() || working(design);
+        const bool alive = !sender.idle() || !receiver.idle() || !received.empty() || design.busy;
         quiet = alive ? 0 : quiet + BATCH;
         drain(received);
     }

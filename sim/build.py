@@ -78,9 +78,15 @@ def build_simulator(
     started = time.perf_counter()
     recipe = _Recipe(find_verilator(), tuple(find_compiler()), wave, jobs or _default_jobs(), progress or _silent)
     sources = (SOURCES / HARNESSES[harness], SOURCES / "simulation.h")
-    key = digest([recipe.identity, verilog, *(path.read_bytes() for path in (*sources, *libraries))])
+    inputs = (*sources, *libraries, *_included(libraries))
+    key = digest([recipe.identity, verilog, *(path.read_bytes() for path in inputs)])
     entry, hit = cached("simulators", key, lambda folder: recipe.simulator(folder, verilog, sources[0], libraries))
     return Simulator(entry / "simulator", time.perf_counter() - started, hit)
+
+
+def _included(libraries: tuple[Path, ...]) -> list[Path]:
+    """What the further Verilog files may include."""
+    return [path for library in libraries for path in sorted(library.parent.glob("*.vh"))]
 
 
 def _silent(line: str) -> None:
@@ -121,7 +127,8 @@ class _Recipe:
             with _Commands() as commands:
                 commands.run("Verilator", [
                     str(self.verilator.program), *VERILATOR_FLAGS, *([f"--trace-{self.wave}"] if self.wave else []),
-                    "--Mdir", scratch, str(model / "top.v"), *map(str, libraries),
+                    "--Mdir", scratch, str(model / "top.v"),
+                    *(f"-I{path.parent}" for path in libraries), *map(str, libraries),
                 ], {**os.environ, **self.verilator.environment})  # fmt: skip
             objects = self._compile([*model.glob("*.cpp"), harness], model)
             self.progress("C++: linking")

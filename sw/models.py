@@ -179,7 +179,7 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits: int = 32) -> nn.Module:
-    """A reference network with freshly initialised weights, in training mode.
+    """A reference network with freshly initialised weights, in training mode; `input_shape` is an attribute of it.
 
     Raises
     ------
@@ -188,5 +188,7 @@ def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits
     """
     if name not in MODELS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(MODELS)}")
-    return MODELS[name].builder(
-        Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits))
+    spec = MODELS[name]
+    model = spec.builder(Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits))
+    model.input_shape = spec.input_shape  # type: ignore[assignment]
+    return model

@@ -35,6 +35,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dorefabric.hw.errors import DorefabricError
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantLinear
 from dorefabric.sw.models import MODELS, build_model
@@ -58,11 +59,11 @@ FORMAT = "dorefabric-model"
 VERSION = 1
 
 
-class TrainError(RuntimeError):
+class TrainError(DorefabricError, RuntimeError):
     """Training cannot start or go on; the message says why and what is left on disk."""
 
 
-class ModelFileError(ValueError):
+class ModelFileError(DorefabricError, ValueError):
     """A model file is missing, damaged, foreign, too new or holds another network."""
 
 

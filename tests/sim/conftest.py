@@ -17,14 +17,15 @@ BUSY_CYCLES = 1000
 
 
 class BusMemory(wiring.Component):
-    """1,024 words in space 5 and a busy counter in registers 4 and 5; requests outside never answer reads."""
+    """``depth`` words in space 5 and a busy counter in registers 4 and 5; requests outside never answer reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 1024) -> None:
+        self._depth = depth
         super().__init__({"bus": In(BusSignature())})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=32, depth=1024, init=[])
+        m.submodules.memory = memory = Memory(shape=32, depth=self._depth, init=[])
         write, read = memory.write_port(), memory.read_port()
         request, response = self.bus.request, self.bus.response
         payload = request.payload
@@ -58,9 +59,9 @@ class BusMemory(wiring.Component):
 
 @pytest.fixture(scope="session")
 def bus_memory() -> SimpleNamespace:
-    """`BusMemory`: its Verilog, a factory for the component, and the cycles that a start keeps it busy."""
-    text = verilog.convert(BusMemory(), name="top")
-    return SimpleNamespace(verilog=text, component=BusMemory, busy_cycles=BUSY_CYCLES)
+    """`BusMemory`: Verilog with 1,024 and with 16 words, the component, the cycles that a start keeps it busy."""
+    text, small = (verilog.convert(BusMemory(depth), name="top") for depth in (1024, 16))
+    return SimpleNamespace(verilog=text, small_verilog=small, component=BusMemory, busy_cycles=BUSY_CYCLES)
 
 
 @pytest.fixture(scope="session", autouse=True)

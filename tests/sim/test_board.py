@@ -22,7 +22,7 @@ class Echo(wiring.Component):
     """Received characters are sent back."""
 
     def __init__(self) -> None:
-        super().__init__({"rx": In(1), "tx": Out(1)})
+        super().__init__({"rx": In(1), "tx": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
