@@ -50,7 +50,6 @@ class Bridge(Component):
 
         sequence = Signal(8, reset_less=True)  # that the response carries
         status = Signal(3, reset_less=True)
-        behind = Signal(8)  # modulo 256: 0 expected, up to 128 executed already, above 128 too early
         words_left = Signal(6, reset_less=True)
         word = Signal(32, reset_less=True)  # assembled from, or taken apart into, bytes
         byte = Signal(2)
@@ -62,7 +61,6 @@ class Bridge(Component):
         reads_left = Signal(8, reset_less=True)
         answer_words = Signal(reset_less=True)  # SYNC: the word in `word`, then the identity
         m.d.comb += [
-            behind.eq(expected - sequence),
             self.bus.request.payload.address.eq(address),
             self.bus.request.payload.data.eq(word),
         ]
@@ -95,19 +93,18 @@ class Bridge(Component):
                 is_write = (self.i.payload == Command.WRITE) & (words_left[1:] != 0)
                 is_read = (self.i.payload == Command.READ) & (words_left == 2)
                 is_sync = (self.i.payload == Command.SYNC) & (words_left == 1)
+                is_query = (self.i.payload == Command.QUERY) & (words_left == 1) & synchronised
                 m.d.sync += [status.eq(Status.DONE), advance.eq(0)]
-                with m.If(is_sync):
+                with m.If(is_sync | is_query):
                     m.d.sync += [status.eq(Status.SYNCHRONISED), sequence.eq(expected), answer_words.eq(1)]
                 with m.Elif(~synchronised):
                     m.d.sync += [status.eq(Status.UNSYNCHRONISED), sequence.eq(expected)]
                 with m.Elif(~is_write & ~is_read):
                     m.d.sync += status.eq(Status.REFUSED)
-                with m.Elif(behind > 128):
+                with m.Elif(sequence != expected):
                     m.d.sync += [status.eq(Status.EXPECTED), sequence.eq(expected)]
                 with m.Else():
-                    m.d.sync += [
-                        advance.eq(behind == 0), execute_write.eq(is_write & (behind == 0)), execute_read.eq(is_read),
-                    ]  # fmt: skip
+                    m.d.sync += [advance.eq(1), execute_write.eq(is_write), execute_read.eq(is_read)]
                 with m.If(self.i.valid):
                     with m.If(is_sync):
                         m.d.sync += synchronised.eq(1)

@@ -10,22 +10,22 @@ bytes. Integers are little-endian.
 | command | words                     | response                                                         |
 |---------|---------------------------|------------------------------------------------------------------|
 | SYNC    | nonce                     | SYNCHRONISED, sequence = the one expected next; nonce, identity  |
+| QUERY   | nonce                     | the same, but UNSYNCHRONISED when there was no SYNC since reset  |
 | WRITE   | address, 1 to 62 of data  | DONE                                                             |
 | READ    | address, count (1 to 255) | DONE, count words                                                |
 
 | status         | meaning                                                                                    |
 |----------------|--------------------------------------------------------------------------------------------|
-| DONE           | the request with this sequence number has been executed, now or earlier                    |
-| SYNCHRONISED   | answer to SYNC                                                                             |
-| EXPECTED       | a frame was damaged or came too early; everything before this sequence number is executed  |
+| DONE           | the request with this sequence number has been executed                                    |
+| SYNCHRONISED   | answer to SYNC and QUERY, which change nothing else                                        |
+| EXPECTED       | a frame was damaged or has another sequence number than this, the one expected next        |
 | UNSYNCHRONISED | nothing is executed after a reset until there has been a SYNC                              |
 | REFUSED        | intact, but no request of this version of the protocol; not executed                       |
 
-The board executes a WRITE or READ only when its sequence number is the expected one, which it then increments
-modulo 256. A number up to 128 behind marks a repetition: a WRITE is answered without being executed again, a
-READ is executed again. A damaged frame is never executed. Since the line never reorders bytes, a host that has
-at most 127 requests outstanding, and never WRITEs and READs at the same time, gets each write executed exactly
-once and in order, and each read answered with what the memory held between the writes around it.
+The board executes a WRITE or READ only when the frame is intact and its sequence number is the expected one, which
+it then increments modulo 256. So an answer can be lost, but what was executed is known again after one QUERY: the
+line never reorders bytes, so when the answer with this nonce arrives, nothing sent earlier is still under way, and
+everything before the sequence number it carries has been executed, exactly once and in order; nothing else has.
 """
 
 import re
@@ -71,7 +71,7 @@ MAX_FRAME_BYTES = HEADER_BYTES + 4 * (1 + MAX_WRITE_WORDS)
 
 PROTOCOL_VERSION = 1
 IDENTITY = 0x44460000 | PROTOCOL_VERSION
-"""Second word of the answer to SYNC: the letters DF, and the version of the protocol."""
+"""Second word of the answer to SYNC and QUERY: the letters DF, and the version of the protocol."""
 ADDRESS_MASK = (1 << 28) - 1
 
 
@@ -81,6 +81,7 @@ class Command(IntEnum):
     SYNC = 1
     WRITE = 2
     READ = 3
+    QUERY = 4
 
 
 class Status(IntEnum):
