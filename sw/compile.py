@@ -36,7 +36,19 @@ def compile_graph(graph: Graph, config: FabricConfig) -> Program:
     Raises `CompileError`, naming the layer, where a layer asks for more than the configuration can do. Weights that
     do not fit are no error: they are streamed for every image.
     """
-    fused = fuse(graph, config)
+    try:
+        fastest = _compile(graph, config, always_pool=False)
+    except CompileError:
+        return _compile(graph, config, always_pool=True)
+    if fastest.streamed:
+        smallest = _compile(graph, config, always_pool=True)
+        if smallest.report()["streamed_words"] < fastest.report()["streamed_words"]:
+            return smallest
+    return fastest
+
+
+def _compile(graph: Graph, config: FabricConfig, always_pool: bool) -> Program:
+    fused = fuse(graph, config, always_pool)
     source = Tensor(graph.input.name, graph.input.edge.shape, graph.input.edge.bits or 0, graph.input.name)
     result = fused_output(graph, fused)
     try:

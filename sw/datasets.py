@@ -32,9 +32,10 @@ def load_dataset(name: str, data_dir: str | Path | None = None, split: str = "tr
     Parameters
     ----------
     name : str
-        ``digits`` (scikit-learn's 1,797 digits, no file needed), ``mnist`` or ``cifar10``.
+        ``digits`` (scikit-learn's 1,797 digits, no file needed), ``mnist``, ``cifar10``, or ``svhn``
+        (cropped digits, enlarged to the 40x40 pixels of DoReFa-Net).
     data_dir : path
-        Folder with the data set's files, or with a subfolder of them (``mnist``, ``cifar10``, ...).
+        Folder with the data set's files, or with a subfolder of them (``mnist``, ``cifar10``, ``svhn``).
     split : str
         ``train`` or ``test``.
 
@@ -66,6 +67,8 @@ _HOW_TO_GET = {
     "mnist": "download the four idx .gz files of MNIST (train-images-idx3-ubyte.gz, ...) into it",
     "cifar10": "download cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and "
                "unpack it there, or put CIFAR-10-images.tar.gz (JPEG files) into it",
+    "svhn": "download train_32x32.mat and test_32x32.mat from http://ufldl.stanford.edu/housenumbers "
+            "into it",
 }
 
 
@@ -142,7 +145,10 @@ _CIFAR10_FOLDERS = ("cifar10", "cifar10-jpeg", "CIFAR-10-images", "cifar10-jpeg/
 
 
 def _cifar10(folder: Path, split: str) -> Data:
-    """The binary version where it is present, else a folder or tar of JPEG files (lossy)."""
+    """The binary version where it is present, else a folder or tar of JPEG files.
+
+    JPEG is lossy: figures from it belong to "CIFAR-10 (JPEG)" and compare only with others from these files.
+    """
     for base in (folder, *(folder / sub for sub in _CIFAR10_FOLDERS)):
         for batches in (base / _CIFAR10_BINARY, base):
             if (batches / "test_batch.bin").exists() or (batches / "data_batch_1.bin").exists():
@@ -171,13 +177,17 @@ def _cifar10_binary(batches: Path, split: str) -> Data:
 def _tar_members(tar: Path, split: str) -> Iterator[tuple[str, bytes]]:
     """(``class/file.jpg``, content) of the split, in the tar's own order."""
     try:
-        with tarfile.open(tar, "r|gz") as archive:  # a stream: seeking in a .gz rereads it from the start
+        # As a stream, because seeking in a .gz rereads it from the start; through gzip rather than "r|gz",
+        # which takes the end of a truncated file for the end of the archive.
+        with gzip.open(tar) as raw, tarfile.open(fileobj=raw, mode="r|") as archive:
             for member in archive:
                 parts = member.name.split("/")
                 if member.isfile() and parts[-3:-2] == [split] and parts[-1].endswith(".jpg"):
                     content = archive.extractfile(member)
                     assert content is not None
                     yield "/".join(parts[-2:]), content.read()
+            while raw.read(1 << 20):  # to the end, where the checksum is
+                pass
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{tar} is damaged: {_HOW_TO_GET['cifar10']}") from error
 
@@ -208,8 +218,35 @@ def _cifar10_jpeg(source: Path, files: Iterator[tuple[str, bytes]]) -> Data:
     return np.ascontiguousarray(images), labels
 
 
+# SVHN ------------------------------------------------------------------------------------------------
+
+def _svhn(folder: Path, split: str) -> Data:
+    """Format 2 (cropped digits), enlarged to 40x40 bilinearly, as the authors of DoReFa-Net do."""
+    try:
+        from PIL import Image
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+    except ImportError as error:
+        raise DatasetError(f"data set 'svhn' needs {error.name}: pip install scipy pillow") from None
+
+    path = _find(folder, ("svhn",), (f"{split}_32x32.mat",), "svhn")
+    try:
+        content = loadmat(path)
+        raw, labels = content["X"], content["y"].reshape(-1).astype(np.int64) % 10     # 10 stands for 0
+    except (MatReadError, ValueError, TypeError, KeyError, OSError, NotImplementedError, zlib.error) as error:
+        raise DatasetError(f"{path} is damaged or not SVHN: {_HOW_TO_GET['svhn']}") from error
+    if raw.dtype != np.uint8 or raw.shape != (32, 32, 3, len(labels)):
+        raise DatasetError(f"{path} is damaged or not SVHN: {_HOW_TO_GET['svhn']}")
+    images = np.empty((len(labels), 3, 40, 40), dtype=np.uint8)
+    for index in range(len(labels)):
+        enlarged = Image.fromarray(raw[..., index]).resize((40, 40), Image.Resampling.BILINEAR)
+        images[index] = np.asarray(enlarged).transpose(2, 0, 1)
+    return images, labels
+
+
 DATASETS: dict[str, Callable[[Path, str], Data]] = {
     "digits": lambda folder, split: _digits(split),
     "mnist": _mnist,
     "cifar10": _cifar10,
+    "svhn": _svhn,
 }

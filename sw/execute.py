@@ -16,6 +16,7 @@ from dorefabric.hw.isa import (
     TAP_FIELDS,
     decode_fields,
 )
+from dorefabric.hw.timing import LOOP_COUNTS
 
 from .memories import InterpreterError, Memories, words_to_bits
 
@@ -40,13 +41,13 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
 
     Accumulators wrap modulo 2**accumulator_bits, exactly as in the circuit; comparisons look at their low
     threshold_bits. Raises `InterpreterError` where the circuit's result would be undefined: an address beyond a
-    memory's depth, a word that is both read and stored, a loop count of zero.
+    memory's depth, a word that is both read and stored, an output stride of zero. A loop count of zero does nothing.
     """
     d = descriptor
-    for name in ("planes", "x_tiles", "y_count", "channel_tiles", "pool_taps", "taps", "chunks", "pairs", "x_stride",
-                 "out_width", "out_stride"):  # fmt: skip
-        if d[name] == 0:
-            raise InterpreterError(f"descriptor field {name} must not be 0")
+    if d["out_stride"] == 0:
+        raise InterpreterError("descriptor field out_stride must not be 0")
+    if any(d[name] == 0 for name in (*LOOP_COUNTS, "out_width")):
+        return
     reads = _Reads(memories, d)
     products = _products(memories, d)
     destination = _store_addresses(memories, d)
@@ -59,13 +60,16 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
     per_pixel = d["pool_taps"] * length
     images = max(1, min(memories.batch, _GATHER_ELEMENTS // (pixels * per_pixel)))
     block = max(1, _GATHER_ELEMENTS // (images * per_pixel))
+    compare = None if d["raw"] else _Thresholds(memories, d)
     codes = np.empty((memories.batch, pixels, columns), np.uint32)
     for image in range(0, memories.batch, images):
         for pixel in range(0, pixels, block):
             part = slice(image, image + images), slice(pixel, pixel + block)
-            counts = _mismatches(features[part[0]], reads, products, part[1])
-            counts = counts.astype(np.int64, copy=False) & (1 << memories.config.accumulator_bits) - 1
-            codes[part] = _codes(memories, d, counts).max(axis=2)
+            counts = _mismatches(features[part[0]], reads, products, part[1], memories.config.accumulator_bits)
+            if compare is None:
+                codes[part] = (counts & (1 << min(d["planes"], 32)) - 1).max(axis=2)
+            else:
+                codes[part] = compare.codes(counts)
     _store(memories, d, codes, destination)
 
 
@@ -73,13 +77,15 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
 class _Product:
     """Activation planes at feature ``offsets``, summed with weights ``factors``, times one integer matrix.
 
-    matrix : (taps * chunks * lanes, channel_tiles * columns); constant : (channel_tiles * columns,).
+    matrix : (taps * chunks * lanes, channel_tiles * columns); constant : (channel_tiles * columns,);
+    bound : above every count and every partial sum of the product
     """
 
     offsets: tuple[int, ...]
     factors: tuple[int, ...]
     matrix: np.ndarray
     constant: np.ndarray
+    bound: int
 
 
 class _Reads:
@@ -166,8 +172,9 @@ def _products(memories: Memories, d: dict[str, int]) -> list[_Product]:
             constant += q.sum(axis=0) << s
         factors = tuple(factor for _, factor in members)
         products.append(
-            _Product(tuple(offset for offset, _ in members), factors, matrix.astype(number), constant * sum(factors))
-        )
+            _Product(tuple(offset for offset, _ in members), factors, matrix.astype(number), constant * sum(factors),
+                     bound)
+        )  # fmt: skip
     return products
 
 
@@ -182,9 +189,11 @@ def _weight_bits(memories: Memories, d: dict[str, int], weight_offset: int, leng
     return bits.transpose(1, 3, 0, 2).reshape(length * config.lanes, -1).astype(np.int64)
 
 
-def _mismatches(features: np.ndarray, reads: _Reads, products: list[_Product], pixels: slice) -> np.ndarray:
-    """Mismatch counts (images, pixels, pool_taps, channels) of a block."""
-    total: np.ndarray | int = 0
+def _mismatches(features: np.ndarray, reads: _Reads, products: list[_Product], pixels: slice,
+                accumulator_bits: int) -> np.ndarray:  # fmt: skip
+    """Mismatch counts (images, pixels, pool_taps, channels) of a block, modulo 2**accumulator_bits."""
+    total: np.ndarray | None = None
+    bound = 0
     for product in products:
         number = product.matrix.dtype
         codes = np.uint8 if sum(product.factors) < 256 else number
@@ -196,29 +205,59 @@ def _mismatches(features: np.ndarray, reads: _Reads, products: list[_Product], p
         assert operand is not None
         images, count, pool_taps = operand.shape[:3]
         flat = operand.reshape(images * count * pool_taps, -1).astype(number, copy=False)
-        result = (flat @ product.matrix).astype(np.int64) + product.constant
-        total = total + result.reshape(images, count, pool_taps, -1)
-    assert isinstance(total, np.ndarray)
-    return total
+        bound += product.bound
+        # The products are exact and below the bound, so they are exact in the narrower type too.
+        result = (flat @ product.matrix).astype(np.int32 if bound < 1 << 31 else np.int64)
+        result += product.constant.astype(result.dtype)
+        result = result.reshape(images, count, pool_taps, -1)
+        total = result if total is None else total + result
+    assert total is not None
+    return total if bound < 1 << accumulator_bits else total & (1 << accumulator_bits) - 1
 
 
-def _codes(memories: Memories, d: dict[str, int], counts: np.ndarray) -> np.ndarray:
-    """Mismatch counts to codes: the low planes when raw, else a walk down each channel's threshold tree."""
-    if d["raw"]:
-        return counts & (1 << min(d["planes"], 32)) - 1
-    config = memories.config
-    counts = counts & (1 << config.threshold_bits) - 1
-    base = d["threshold_base"] + np.arange(d["channel_tiles"]) * d["threshold_step"]
-    base = np.repeat(base, config.columns)
-    column = np.tile(np.arange(config.columns), d["channel_tiles"])
-    mask = (1 << config.threshold_address_bits) - 1
-    thresholds = memories.thresholds.reshape(-1)
-    node = np.ones((1,) * counts.ndim, np.int64)
-    for _ in range(d["planes"]):
-        entry = base + node & mask
+class _Thresholds:
+    """The threshold trees of all channels of a descriptor, columns of (nodes, channels)."""
+
+    def __init__(self, memories: Memories, d: dict[str, int]) -> None:
+        config = memories.config
+        self._planes = d["planes"]
+        self._bits = config.threshold_bits
+        nodes = np.arange(1, 1 << d["planes"])[:, None, None]
+        tile = d["threshold_base"] + np.arange(d["channel_tiles"])[:, None] * d["threshold_step"]
+        entry = nodes + tile & (1 << config.threshold_address_bits) - 1
         _check_depth("thresholds", int(entry.max()), config.threshold_depth)
-        node = 2 * node + (counts < thresholds.take(entry * config.columns + column))
-    return node - (1 << d["planes"])
+        column = np.arange(config.columns)
+        trees = memories.thresholds[entry, column].astype(np.int64).reshape(len(nodes), -1)
+        self._trees = np.concatenate([np.zeros_like(trees[:1]), trees])  # node 0 is unused
+        # The thresholds of codes 1, 2, …: the nodes from left to right.
+        codes = np.arange(1, len(trees) + 1)
+        lowest = codes & -codes
+        self._ordered = self._trees[(codes | 1 << d["planes"]) // (2 * lowest)]
+        self._sorted = bool((np.diff(self._ordered, axis=0) <= 0).all())
+
+    def codes(self, counts: np.ndarray) -> np.ndarray:
+        """Codes (images, pixels, channels), the largest over pool positions, of counts (…, pool_taps, channels)."""
+        if counts.dtype != np.int32 or self._bits < 31:
+            counts = counts & (1 << self._bits) - 1
+        if not self._sorted:
+            return self._walk(counts).max(axis=2)
+        # The code falls as the count grows, so the least count has the largest code.
+        counts = counts.min(axis=2) if counts.shape[2] > 1 else counts[:, :, 0]
+        if self._planes > 3:
+            return self._walk(counts)
+        limits = np.minimum(self._ordered, np.iinfo(counts.dtype).max).astype(counts.dtype)
+        result = np.zeros(counts.shape, np.uint8)
+        for limit in limits:
+            result += counts < limit
+        return result
+
+    def _walk(self, counts: np.ndarray) -> np.ndarray:
+        """Down the trees, one plane at a time."""
+        channel = np.arange(counts.shape[-1])
+        node = 2 + (counts < self._trees[1]).astype(np.int64)
+        for _ in range(1, self._planes):
+            node = 2 * node + (counts < self._trees[node, channel])
+        return node - (1 << self._planes)
 
 
 def _store_addresses(memories: Memories, d: dict[str, int]) -> np.ndarray:

@@ -21,9 +21,13 @@ from .weight_planes import WeightPlanes, mismatch_limits
 __all__ = ["fuse"]
 
 
-def fuse(graph: Graph, config: FabricConfig) -> list[Stage]:
-    """Stages in graph order. `CompileError` for what the array cannot do, naming the node."""
-    return _Fuser(graph, config).run()
+def fuse(graph: Graph, config: FabricConfig, always_pool: bool = False) -> list[Stage]:
+    """Stages in graph order. `CompileError` for what the array cannot do, naming the node.
+
+    A convolution takes its max pool along where that is not slower than a pass of its own, or ``always_pool``: a
+    pass of its own takes memory.
+    """
+    return _Fuser(graph, config, always_pool).run()
 
 
 @dataclass
@@ -35,8 +39,8 @@ class _Sum:
 
 
 class _Fuser:
-    def __init__(self, graph: Graph, config: FabricConfig) -> None:
-        self.graph, self.config = graph, config
+    def __init__(self, graph: Graph, config: FabricConfig, always_pool: bool) -> None:
+        self.graph, self.config, self.always_pool = graph, config, always_pool
         self.tensors: dict[str, Tensor] = {}  # stored tensor of every edge of codes
         self.sums: dict[str, _Sum] = {}  # accumulators, by edge
         self.stages: list[Stage] = []
@@ -149,7 +153,7 @@ class _Fuser:
         alone = tile_cost(config, channels=channels, height=height, width=width, pool_taps=1, steps=steps, planes=bits)
         extra = tile_cost(config, channels=channels, height=pooled_height, width=pooled_width, pool_taps=positions,
                           steps=2 * bits, planes=bits)  # fmt: skip
-        return pool if fused <= alone + extra else None
+        return pool if self.always_pool or fused <= alone + extra else None
 
     def _stage(self, name: str, total: _Sum, output: Tensor, slices: tuple[Slice, ...], pool: tuple[int, int],
                pool_stride: tuple[int, int]) -> Stage:  # fmt: skip

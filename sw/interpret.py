@@ -47,11 +47,13 @@ def interpret(
     codes = images.astype(np.uint8)
     results: list[np.ndarray] = [np.zeros((0, *program.output.shape), np.int64)]
     tensors: dict[str, list[np.ndarray]] = {}
+    memories = Memories(config, 0)
     for first in range(0, len(codes), batch_size):
         batch = codes[first : first + batch_size]
-        memories = Memories(config, len(batch))
-        for write in program.resident:
-            memories.write(write.address, write.words)
+        if memories.batch != len(batch):
+            memories = Memories(config, len(batch))
+            for write in program.resident:
+                memories.write(write.address, write.words)
         collected = _run_image(program, memories, batch, trace)
         for edge, values in collected.items():
             tensors.setdefault(edge, []).append(values)

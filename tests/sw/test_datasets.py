@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 from sklearn.datasets import load_digits
 
 from dorefabric.sw.datasets import CIFAR10_CLASSES, DatasetError, load_dataset
@@ -48,7 +49,7 @@ def test_digits_split_is_fixed():
 
 
 def test_unknown_name_and_split():
-    assert refused("imagenet") == "unknown data set 'imagenet': choose one of digits, mnist, cifar10"
+    assert refused("imagenet") == "unknown data set 'imagenet': choose one of digits, mnist, cifar10, svhn"
     assert refused("digits", None, "valid") == "split must be 'train' or 'test', not 'valid'"
     assert refused("mnist") == \
         "data set 'mnist' needs the folder that holds its files: give a data directory"
@@ -146,8 +147,11 @@ def test_cifar10_tar(tmp_path):
         for split in ("train", "test"):
             archive.add(tmp_path / "images" / split, arcname=split)
     check_colours(*load_dataset("cifar10", tmp_path, "train"))
-    path.write_bytes(path.read_bytes()[:-500])
-    assert refused("cifar10", tmp_path, "test").startswith(f"{path} is damaged: ")
+    whole = path.read_bytes()
+    for length in (0, 5, len(whole) // 2, len(whole) - 500, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        for split in ("train", "test"):
+            assert refused("cifar10", tmp_path, split).startswith(f"{path} is damaged: ")
 
 
 def test_cifar10_binary(tmp_path):
@@ -176,3 +180,22 @@ def test_cifar10_jpeg():
     images, labels = load_dataset("cifar10", DATA, "test")
     assert images.shape == (10000, 3, 32, 32)
     assert (np.bincount(labels) == 1000).all()
+
+
+# SVHN ------------------------------------------------------------------------------------------------
+
+def test_svhn(tmp_path):
+    pytest.importorskip("PIL.Image")
+    path = tmp_path / "test_32x32.mat"
+    colours = np.array([(0, 100, 200), (255, 7, 31)], dtype=np.uint8)
+    pixels = np.broadcast_to(colours.T, (32, 32, 3, 2)).copy()
+    savemat(path, {"X": pixels, "y": np.array([[10], [3]], dtype=np.uint8)})
+    images, labels = load_dataset("svhn", tmp_path, "test")
+    assert images.shape == (2, 3, 40, 40) and images.dtype == np.uint8 and labels.tolist() == [0, 3]
+    assert (images == colours[:, :, None, None]).all()
+    assert refused("svhn", tmp_path, "train").startswith(f"{tmp_path / 'train_32x32.mat'} is missing: ")
+    for damaged in (b"hello", path.read_bytes()[:1000]):
+        path.write_bytes(damaged)
+        assert refused("svhn", tmp_path, "test").startswith(f"{path} is damaged or not SVHN: ")
+    savemat(path, {"X": pixels[:31], "y": np.array([[10], [3]], dtype=np.uint8)})
+    assert refused("svhn", tmp_path, "test").startswith(f"{path} is damaged or not SVHN: ")

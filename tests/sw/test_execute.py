@@ -6,6 +6,7 @@ from random_descriptors import random_case
 from scalar_model import run_scalar
 
 from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.timing import LOOP_COUNTS
 from dorefabric.sw.execute import read_descriptor, run_descriptor
 from dorefabric.sw.memories import InterpreterError
 
@@ -56,10 +57,18 @@ def test_deep_doubling_is_exact(doubles: int) -> None:
     np.testing.assert_array_equal(memories.features[0], expected)
 
 
+@pytest.mark.parametrize("name", [*LOOP_COUNTS, "out_width"])
+def test_empty_loops_do_nothing(name: str) -> None:
+    memories, descriptor = random_case(CONFIGS[0], np.random.default_rng(1))
+    before = memories.features.copy()
+    run_descriptor(memories, descriptor | {name: 0})
+    np.testing.assert_array_equal(memories.features, before)
+
+
 def test_undefined_behaviour_is_refused() -> None:
     memories, descriptor = random_case(CONFIGS[0], np.random.default_rng(1))
-    with pytest.raises(InterpreterError, match=r"^descriptor field taps must not be 0$"):
-        run_descriptor(memories, descriptor | {"taps": 0})
+    with pytest.raises(InterpreterError, match=r"^descriptor field out_stride must not be 0$"):
+        run_descriptor(memories, descriptor | {"out_stride": 0})
     with pytest.raises(
         InterpreterError, match=r"^the descriptor reaches address \d+ of taps, which has 512 words$"
     ):
