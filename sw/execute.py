@@ -14,6 +14,7 @@ from dorefabric.hw.isa import (
     DESCRIPTOR_WORDS,
     PAIR_FIELDS,
     TAP_FIELDS,
+    Field,
     decode_fields,
 )
 from dorefabric.hw.timing import LOOP_COUNTS
@@ -127,7 +128,7 @@ class _Reads:
         return words[words < self._depth * self._rows]
 
 
-def _decode(field, words: np.ndarray) -> np.ndarray:
+def _decode(field: Field, words: np.ndarray) -> np.ndarray:
     values = (words.astype(np.int64) >> field.lsb) & (1 << field.width) - 1
     return np.where(values >> field.width - 1, values - (1 << field.width), values) if field.signed else values
 
@@ -147,7 +148,8 @@ def _products(memories: Memories, d: dict[str, int]) -> list[_Product]:
     _check_depth("program", d["pair_base"] + d["pairs"] - 1, memories.program.size)
     words = memories.program[d["pair_base"] : d["pair_base"] + d["pairs"]]
     pairs = [decode_fields(PAIR_FIELDS, [int(word)]) for word in words]
-    significance, by_plane = 0, {}
+    significance = 0
+    by_plane: dict[int, list[tuple[int, int]]] = {}
     for pair in reversed(pairs):
         if significance < config.accumulator_bits:  # above, it wraps to nothing
             by_plane.setdefault(pair["feature_offset"], []).append((pair["weight_offset"], significance))
