@@ -6,14 +6,14 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.task import resume
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 
-from dorefabric.hw.registers import REGISTERS, address
+from dorefabric.sim.verilator import STATUS, TIMEOUT_RATE
 from dorefabric.sw.link import LinkError
 
 __all__ = ["BusMaster", "CocotbLink", "start"]
 
-STATUS = address("registers", next(register.index for register in REGISTERS if register.name == "status"))
 PERIOD_NS = 10
 WATCHDOG = 20_000
 
@@ -103,17 +103,14 @@ class BusMaster:
 class CocotbLink:
     """A `dorefabric.sw.link.Link` over a `BusMaster`, for blocking code started with `cocotb.task.bridge`."""
 
-    def __init__(self, master: BusMaster, cycles_per_second: int = 100_000) -> None:
-        from cocotb.task import resume
-
-        self._rate = cycles_per_second
+    def __init__(self, master: BusMaster) -> None:
         self.write = resume(master.write)
         self.read = resume(master.read)
         self._wait_idle = resume(master.wait_idle)
 
     def wait_idle(self, timeout: float) -> None:
-        """Here ``timeout`` counts simulated time: seconds × the cycles per second given to the constructor."""
-        self._wait_idle(max(1, int(timeout * self._rate)))
+        """Poll until not busy; `LinkError` after ``timeout`` times `TIMEOUT_RATE` clock cycles."""
+        self._wait_idle(max(1, int(timeout * TIMEOUT_RATE)))
 
     def close(self) -> None:
         """Nothing to release."""

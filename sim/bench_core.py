@@ -1,42 +1,19 @@
 """The whole core: single layers on the bare bus, and networks through the ordinary driver.
 
-What is expected was computed by the golden model when the bench was prepared (`prepare_core`).
+What is expected was computed by the golden model when the bench was prepared (`vectors.write_vectors`).
 """
 
-from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.task import bridge
 
-from dorefabric.hw.config import FabricConfig
 from dorefabric.sw.driver import Accelerator
 from dorefabric.sw.program import Program
 
 from .bench import parameters
 from .bench_bus import BusMaster, CocotbLink
-
-__all__ = ["prepare_core"]
-
-
-def prepare_core(graphs: list[Any], images: list[np.ndarray], config: FabricConfig, folder: Path) -> dict[str, Any]:
-    """Compile ``graphs`` and write programs, images and the golden model's tensors; the bench's parameters."""
-    from dorefabric.sw.compile import compile_graph
-    from dorefabric.sw.reference import evaluate
-
-    folder.mkdir(parents=True, exist_ok=True)
-    cases = []
-    for index, (graph, batch) in enumerate(zip(graphs, images, strict=True)):
-        path = folder / f"case-{index}"
-        compile_graph(graph, config).save(str(path.with_suffix(".dfp")))
-        # Names of edges may hold characters that are not for file names, so they are numbered.
-        tensors = evaluate(graph, batch)
-        names = list(tensors)
-        arrays = {f"tensor{number}": tensors[name] for number, name in enumerate(names)}
-        np.savez(path.with_suffix(".npz"), images=batch, output=tensors[graph.output.name], **arrays)
-        cases.append({"path": str(path), "names": names})
-    return {"cases": cases}
 
 
 @cocotb.test()

@@ -15,16 +15,20 @@ __all__ = ["board_verilog", "core_verilog"]
 
 def core_verilog(config: FabricConfig) -> str:
     """The core with its bus: ports clk, rst, bus__request__*, bus__response__*."""
-    return _cached("BusTop", config)
+    from dorefabric.hw.core import Core
+
+    return _cached(Core, config)
 
 
 def board_verilog(config: FabricConfig) -> str:
     """The whole design with its UART: ports clk, rst, rx, tx."""
-    return _cached("UartTop", config)
+    from dorefabric.hw.top import UartTop
+
+    return _cached(UartTop, config)
 
 
-def _cached(top: str, config: FabricConfig) -> str:
-    parts = [*_sources(), importlib.metadata.version("amaranth"), top, json.dumps(config.to_dict())]
+def _cached(top: type, config: FabricConfig) -> str:
+    parts = [*_sources(), importlib.metadata.version("amaranth"), top.__name__, json.dumps(config.to_dict())]
     entry, _ = cached("verilog", digest(parts), lambda folder: _generate(top, config, folder))
     return (entry / "top.v").read_text()
 
@@ -36,9 +40,7 @@ def _sources() -> list[bytes]:
     return [part for path in sorted(folder.glob("*.py")) for part in (path.name.encode(), path.read_bytes())]
 
 
-def _generate(top: str, config: FabricConfig, folder: Path) -> None:
+def _generate(top: type, config: FabricConfig, folder: Path) -> None:
     from amaranth.back import verilog
 
-    from dorefabric.hw import top as tops
-
-    (folder / "top.v").write_text(verilog.convert(getattr(tops, top)(config), name="top"))
+    (folder / "top.v").write_text(verilog.convert(top(config), name="top"))

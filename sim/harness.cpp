@@ -5,14 +5,13 @@
 //     op  a          b                      then on stdin   answer
 //     W   address    words                  the words       -                       one word a cycle
 //     R   address    words                  -               the words
-//     I   address    timeout, microseconds  -               64 bits: 0 idle, 1 not  until bit 0 of a word is 0
+//     I   address    cycles at most         -               64 bits: 0 idle, 1 not  until bit 0 of a word is 0
 //     C   -          cycles                 -               64 bits: cycles so far
 //     V   1 on/0 off -                      -               -                       waveform recording
 //
 // End of input ends the simulation. A bus that stops answering ends it with one line on standard error.
 // Arguments: half clock period in picoseconds, waveform file ("" for none), stall probability, seed.
 
-#include <chrono>
 #include <cstring>
 #include <vector>
 
@@ -117,13 +116,13 @@ class Bus {
     uint64_t idle_ = 0;
 };
 
-uint64_t wait_idle(Bus &bus, uint32_t address, uint64_t microseconds) {
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::microseconds(microseconds);
+uint64_t wait_idle(Simulation &simulation, Bus &bus, uint32_t address, uint64_t cycles) {
+    const uint64_t end = simulation.cycles + cycles;
     for (uint64_t gap = 1;; gap = gap < 256 ? gap * 2 : gap) {
         uint32_t status;
         bus.read(address, 1, &status);
         if (!(status & 1)) return 0;
-        if (std::chrono::steady_clock::now() >= limit) return 1;
+        if (simulation.cycles >= end) return 1;
         bus.run(gap);  // polls are few while the circuit works, and soon after the start of short runs
     }
 }
@@ -150,7 +149,7 @@ int main(int argc, char **argv) {
                 answer(words.data(), 4 * words.size());
                 break;
             case 'I': {
-                const uint64_t result = wait_idle(bus, command.a, command.b);
+                const uint64_t result = wait_idle(simulation, bus, command.a, command.b);
                 answer(&result, 8);
                 break;
             }

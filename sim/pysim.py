@@ -1,7 +1,6 @@
 """`PysimLink`: the core in Amaranth's own simulator, as a link: slow, but it needs nothing but Python."""
 
 import contextlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,12 @@ from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.registers import REGISTERS, address
 from dorefabric.sw.link import LinkError
 
 from .tools import ToolError
+from .verilator import STATUS, TIMEOUT_RATE
 
 __all__ = ["PysimLink"]
-
-STATUS = address("registers", next(register.index for register in REGISTERS if register.name == "status"))
 
 WATCHDOG = 10_000
 """Clock cycles without progress on the bus after which the circuit counts as dead."""
@@ -42,9 +39,9 @@ class PysimLink:
         if wave is not None and Path(wave).suffix.lower() != ".vcd":
             raise ToolError(f"Amaranth's simulator writes .vcd waveforms only, not {str(wave)!r}")
         if component is None:
-            from dorefabric.hw.top import BusTop
+            from dorefabric.hw.core import Core
 
-            component = BusTop(config)
+            component = Core(config)
         self.config = config
         self.cycles = 0
         """Clock cycles since reset."""
@@ -94,11 +91,11 @@ class PysimLink:
         return np.array(words, dtype=np.uint32)
 
     def wait_idle(self, timeout: float) -> None:
-        """Run the clock until the circuit is not busy; `LinkError` after ``timeout`` seconds of wall time."""
-        limit = time.monotonic() + timeout
+        """Run the clock until the circuit is not busy; `LinkError` after ``timeout`` times `TIMEOUT_RATE` cycles."""
+        limit = self.cycles + timeout * TIMEOUT_RATE
         gap = 1
         while self.read(STATUS, 1)[0] & 1:
-            if time.monotonic() >= limit:
+            if self.cycles >= limit:
                 raise LinkError(f"the simulated circuit is still busy after {timeout:g} s")
             self.run(gap)
             gap = min(2 * gap, 256)

@@ -17,9 +17,13 @@ from dorefabric.sw.link import LinkError
 from .build import build_simulator, wave_format
 from .design import core_verilog
 
-__all__ = ["VerilatorLink"]
+__all__ = ["STATUS", "TIMEOUT_RATE", "VerilatorLink"]
 
 STATUS = address("registers", next(register.index for register in REGISTERS if register.name == "status"))
+"""Bus address of the status register."""
+
+TIMEOUT_RATE = 10_000
+"""Clock cycles that simulators count as one second of a timeout: how fast the machine is must not matter."""
 
 
 class VerilatorLink:
@@ -80,8 +84,8 @@ class VerilatorLink:
         return np.frombuffer(self._receive(4 * count), dtype="<u4").astype(np.uint32)
 
     def wait_idle(self, timeout: float) -> None:
-        """Run the clock until the circuit is not busy; `LinkError` after ``timeout`` seconds of wall time."""
-        self._send(b"I", STATUS, int(timeout * 1e6))
+        """Run the clock until the circuit is not busy; `LinkError` after ``timeout`` times `TIMEOUT_RATE` cycles."""
+        self._send(b"I", STATUS, int(timeout * TIMEOUT_RATE))
         if struct.unpack("<Q", self._receive(8))[0]:
             raise LinkError(f"the simulated circuit is still busy after {timeout:g} s")
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from dorefabric.hw.errors import DorefabricError
 
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 
-__all__ = ["SUPPORTED", "Captured", "LoweringError", "capture"]
+__all__ = ["SUPPORTED", "Captured", "LoweringError", "capture", "flattens", "record"]
 
 LEAVES = (QuantInput, QuantConv2d, QuantLinear, QuantActivation, QuantAdd)
 
@@ -100,9 +101,9 @@ def capture(model: nn.Module, shape: tuple[int, int, int]) -> Captured:
         if module.training and isinstance(module, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd):
             raise LoweringError(f"layer {path} ({type(module).__name__}) is in training mode; call model.eval() first")
     model = _on_cpu(model)
-    dtypes = {parameter.dtype for parameter in model.parameters()}
+    dtypes = {parameter.dtype for parameter in model.parameters()} or {torch.float32}
     if len(dtypes) != 1 or not dtypes <= {torch.float32, torch.float64}:
-        names = ", ".join(sorted(str(dtype) for dtype in dtypes)) or "none"
+        names = ", ".join(sorted(str(dtype) for dtype in dtypes))
         raise LoweringError(f"parameters must all be float32, or all float64, not {names}")
     dtype = dtypes.pop()
     root = nn.Sequential(model) if isinstance(model, LEAVES) else model
@@ -114,14 +115,16 @@ def capture(model: nn.Module, shape: tuple[int, int, int]) -> Captured:
     inputs = [node for node in graph.nodes if node.op == "placeholder" and node.users]
     if len(inputs) != 1:
         raise LoweringError(f"{type(model).__name__} takes {len(inputs)} inputs; supported: 1")
-    recorder = _Recorder(fx.GraphModule(root, graph))
+    module = fx.GraphModule(root, graph)
+    recorder = _Recorder(module)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about speed; what matters here is refused by the lowering
             recorder.run(torch.zeros(2, *shape, dtype=dtype))
     except Exception as error:  # a layer that does not fit the shape raises anything
         raise LoweringError(f"{type(model).__name__} fails on an input of shape (N, {', '.join(map(str, shape))}): "
                             f"{_line(error)}") from error
-    return Captured(recorder.module, recorder.results, dtype)
+    return Captured(module, recorder.results, dtype)
 
 
 def record(captured: Captured, images: Tensor) -> dict[fx.Node, Any]:
