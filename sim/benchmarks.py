@@ -138,8 +138,8 @@ def cnv(bits: tuple[int, int], config: FabricConfig, seed: int, progress_bar: Pr
     cycles = sum(item["cycles"] for item in counters)
     frequency = config.clock_frequency
     return {
-        "summary": f"CNV W{weight_bits}A{activation_bits} on {config.name}: {differences} differences; {cycles:,} cycles = "
-        f"{frequency / cycles:,.0f} images/s at {frequency / 1e6:g} MHz; load and one image simulated in "
+        "summary": f"CNV W{weight_bits}A{activation_bits} on {config.name}: {differences} differences; "
+        f"{cycles:,} cycles = {frequency / cycles:,.0f} images/s at {frequency / 1e6:g} MHz; load and one image simulated in "
         f"{seconds:.1f} s (harness {built:.1f} s)",
         "tables": [(f"CNV W{weight_bits}A{activation_bits}, {config.total_lanes:,} lanes",
                     ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
