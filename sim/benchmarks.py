@@ -139,8 +139,8 @@ def cnv(bits: tuple[int, int], config: FabricConfig, seed: int, progress_bar: Pr
     frequency = config.clock_frequency
     return {
         "summary": f"CNV W{weight_bits}A{activation_bits} on {config.name}: {differences} differences; "
-        f"{cycles:,} cycles = {frequency / cycles:,.0f} images/s at {frequency / 1e6:g} MHz; load and one image simulated in "
-        f"{seconds:.1f} s (harness {built:.1f} s)",
+        f"{cycles:,} cycles = {frequency / cycles:,.0f} images/s at {frequency / 1e6:g} MHz; "
+        f"load and one image simulated in {seconds:.1f} s (harness {built:.1f} s)",
         "tables": [(f"CNV W{weight_bits}A{activation_bits}, {config.total_lanes:,} lanes",
                     ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
         "differences": differences, "cycles": cycles, "layers": counters, "seconds": seconds, "harness": built,
@@ -155,7 +155,8 @@ def mnist(
     """Train unless ``output`` exists, interpret all test images, run ``simulate`` of them through Verilator."""
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.lower import lower
-    from dorefabric.sw.train import TrainConfig, load_model, train
+    from dorefabric.sw.model_file import load_model
+    from dorefabric.sw.train import TrainConfig, train
 
     weight_bits, activation_bits = bits
     if not Path(output).exists():
