@@ -1,6 +1,7 @@
 """Lowering: the structure of graphs, exactness against the modules' own arithmetic, every refusal word for word."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,6 +318,26 @@ class Broadcast(nn.Module):
         return self.add(self.a(x), self.b(x))
 
 
+class Free(nn.Module):
+    """Layers put together by a function of (self, x)."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.a, self.b, self.conv = QuantInput(2), QuantInput(2), conv()
+        self.table = nn.Parameter(torch.zeros(2, 2, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def in_place(model: Any, x: Tensor) -> Tensor:
+    codes = model.a(x)
+    same = codes
+    same += codes
+    return model.conv(codes)  # of the sum
+
+
 class Branch(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -402,6 +423,15 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "the model returns the float output of layer 2 (MaxPool2d); end it with QuantConv2d, QuantLinear or "
     "QuantActivation": lambda: model(conv(), nn.MaxPool2d(2)),
     "the model must return one tensor, the output of a layer": lambda: Pair().eval(),
+    "layer b (QuantInput) is a second QuantInput; supported: 1":
+        lambda: Free(lambda m, x: m.a(x) + m.b(x)).eval(),
+    "layer conv (QuantConv2d) does not take the output of a layer":
+        lambda: Free(lambda m, x: m.conv(m.table) + x[:, :1, :6, :6]).eval(),
+    "the model returns its input": lambda: Free(lambda m, x: x).eval(),
+    "the model yields something else when traced; it must not change tensors in place that are used again":
+        lambda: Free(in_place).eval(),
+    f"method add_ in the model's forward is not supported; {SUPPORTED}":
+        lambda: Free(lambda m, x: m.conv(m.a(x)).add_(1)).eval(),
     "TwoInputs takes 2 inputs; supported: 1": lambda: TwoInputs().eval(),
     "Branch cannot be traced: symbolically traced variables cannot be used as inputs to control flow; its forward "
     "must not depend on values of tensors": lambda: Branch().eval(),
