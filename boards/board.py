@@ -58,7 +58,7 @@ class Board:
     uart : tuple of str, int
         The platform resource of the host link.
     leds : int
-        How many ``led`` resources show life: 0 heartbeat, 1 busy.
+        How many ``led`` resources show life: 0 busy, 1 heartbeat (which costs a 24-bit counter).
     tie_high : tuple of (resource, subsignal)
         Pins that the board needs driven high.
     config : FabricConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .board import Board
-from .estimate import SYNTHESIS
+from .estimate import SYNTHESIS, before_synthesis
 from .report import BuildReport, Clock, parse_nextpnr_report, parse_yosys_statistics
 from .tools import BuildError, find_tool, run_tool
 
@@ -173,6 +173,7 @@ class _Run:
         options: dict[str, Any] = dict(self.board.tool_options)
         if self.board.toolchain == "nextpnr":
             # Timing is judged from the report, so that a miss is reported with its numbers.
+            options.setdefault("script_after_read", before_synthesis(self.board.config))
             options["nextpnr_opts"] = " ".join(
                 [options.get("nextpnr_opts", ""), "--seed", str(self.seed), "--freq",
                  f"{self.board.clock_hz / 1e6:g}", "--timing-allow-fail", "--report nextpnr.json"]

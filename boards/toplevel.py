@@ -74,7 +74,7 @@ class BoardTop(wiring.Component):
         Has ports ``rx`` (in, asynchronous) and ``tx`` (out), serial lines that idle high, and may have ``busy``
         (out). Its ``sync`` domain runs at ``board.clock_hz``.
 
-    LED 0 blinks about once a second while the clock runs; LED 1 shows ``busy``.
+    LED 0 shows ``busy``; LED 1, if the board has it, blinks about once a second while the clock runs.
     """
 
     def __init__(self, board: Board, design: wiring.Component) -> None:
@@ -99,12 +99,12 @@ class BoardTop(wiring.Component):
         for index in range(board.leds):
             m.submodules[f"led_{index}"] = light = io.Buffer("o", platform.request("led", index, dir="-"))
             lights.append(light.o)
-        if lights:
+        if lights and hasattr(design, "busy"):
+            m.d.comb += lights[0].eq(design.busy)
+        if len(lights) > 1:
             heartbeat = Signal((board.clock_hz - 1).bit_length() - 1)
             m.d.sync += heartbeat.eq(heartbeat + 1)
-            m.d.comb += lights[0].eq(heartbeat[-1])
-        if len(lights) > 1 and hasattr(design, "busy"):
-            m.d.comb += lights[1].eq(design.busy)
+            m.d.comb += lights[1].eq(heartbeat[-1])
         for resource, subsignal in board.tie_high:
             ports = platform.request(resource, 0, dir="-")
             m.submodules[f"tie_{subsignal}"] = tie = io.Buffer("o", getattr(ports, subsignal))

@@ -4,14 +4,28 @@
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream
+from amaranth.lib import enum, stream
 from amaranth.lib.wiring import Component, In, Out
 
 from .bus import BusSignature
 from .frames import HEADER_BYTES, IDENTITY, Command, Status
 from .framing import FrameByte
+from .registers import ADDRESS_BITS
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "BridgeState"]
+
+
+class BridgeState(enum.Enum, shape=4):
+    LENGTH = 0
+    SEQUENCE = 1
+    COMMAND = 2
+    WORD = 3
+    USE = 4
+    ANSWER_SEQUENCE = 5
+    ANSWER_STATUS = 6
+    FETCH = 7
+    WAIT = 8
+    ANSWER_WORD = 9
 
 
 class Bridge(Component):
@@ -41,25 +55,33 @@ class Bridge(Component):
                 "bus": Out(BusSignature()),
             }
         )
+        self._state = Signal(BridgeState)
+        self._expected = Signal(8)
+        self._synchronised = Signal()
+        self._sequence = Signal(8, reset_less=True)  # that the response carries
+        self._words_left = Signal(6, reset_less=True)
+        self._word = Signal(32, reset_less=True)  # assembled from, or taken apart into, bytes
+        self._byte = Signal(2)
+        self._first_word = Signal(reset_less=True)
+        self._execute_write = Signal(reset_less=True)
+        self._execute_read = Signal(reset_less=True)
+        self._advance = Signal(reset_less=True)  # the frame is the expected one and is executed
+        self._reads_left = Signal(8, reset_less=True)
+        self._answer_words = Signal(reset_less=True)  # SYNC: the word in `word`, then the identity
+        self._status = Signal(3, reset_less=True)
+        self._address = Signal(ADDRESS_BITS, reset_less=True)
+        self._lost = Signal()  # a damaged frame is not answered yet
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        expected = Signal(8)
-        synchronised = Signal()
-        lost = Signal()  # a damaged frame is not answered yet
-
-        sequence = Signal(8, reset_less=True)  # that the response carries
-        status = Signal(3, reset_less=True)
-        words_left = Signal(6, reset_less=True)
-        word = Signal(32, reset_less=True)  # assembled from, or taken apart into, bytes
-        byte = Signal(2)
-        address = Signal.like(self.bus.request.payload.address, reset_less=True)
-        first_word = Signal(reset_less=True)
-        execute_write = Signal(reset_less=True)
-        execute_read = Signal(reset_less=True)
-        advance = Signal(reset_less=True)  # the frame is the expected one and is executed
-        reads_left = Signal(8, reset_less=True)
-        answer_words = Signal(reset_less=True)  # SYNC: the word in `word`, then the identity
+        state, byte, word, words_left, reads_left = (
+            self._state, self._byte, self._word, self._words_left, self._reads_left
+        )  # fmt: skip
+        expected, sequence, synchronised = self._expected, self._sequence, self._synchronised
+        status, address, first_word = self._status, self._address, self._first_word
+        execute_write, execute_read = self._execute_write, self._execute_read
+        advance, answer_words = self._advance, self._answer_words
+        lost = self._lost
         m.d.comb += [
             self.bus.request.payload.address.eq(address),
             self.bus.request.payload.data.eq(word),
@@ -67,28 +89,28 @@ class Bridge(Component):
         with m.If(self.damaged):
             m.d.sync += lost.eq(1)
 
-        with m.FSM():
-            with m.State("LENGTH"):
+        with m.Switch(state):
+            with m.Case(BridgeState.LENGTH):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     execute_write.eq(0), execute_read.eq(0), advance.eq(0), answer_words.eq(0), first_word.eq(1),
                     byte.eq(0), reads_left.eq(0), words_left.eq(self.i.payload[2:]),
                 ]  # fmt: skip
                 with m.If(self.i.valid):
-                    m.next = "SEQUENCE"
+                    m.d.sync += state.eq(BridgeState.SEQUENCE)
                 with m.Elif(lost):
                     m.d.sync += [lost.eq(self.damaged), sequence.eq(expected), status.eq(Status.EXPECTED)]
                     with m.If(~synchronised):
                         m.d.sync += status.eq(Status.UNSYNCHRONISED)
-                    m.next = "ANSWER SEQUENCE"
+                    m.d.sync += state.eq(BridgeState.ANSWER_SEQUENCE)
 
-            with m.State("SEQUENCE"):
+            with m.Case(BridgeState.SEQUENCE):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += sequence.eq(self.i.payload)
                 with m.If(self.i.valid):
-                    m.next = "COMMAND"
+                    m.d.sync += state.eq(BridgeState.COMMAND)
 
-            with m.State("COMMAND"):
+            with m.Case(BridgeState.COMMAND):
                 m.d.comb += self.i.ready.eq(1)
                 is_write = (self.i.payload == Command.WRITE) & (words_left[1:] != 0)
                 is_read = (self.i.payload == Command.READ) & (words_left == 2)
@@ -108,17 +130,17 @@ class Bridge(Component):
                 with m.If(self.i.valid):
                     with m.If(is_sync):
                         m.d.sync += synchronised.eq(1)
-                    m.next = "WORD"
+                    m.d.sync += state.eq(BridgeState.WORD)
 
-            with m.State("WORD"):
+            with m.Case(BridgeState.WORD):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.sync += [word.eq(Cat(word[8:], self.i.payload)), byte.eq(byte + 1)]
                     with m.If(byte == 3):
                         m.d.sync += words_left.eq(words_left - 1)
-                        m.next = "USE"
+                        m.d.sync += state.eq(BridgeState.USE)
 
-            with m.State("USE"):
+            with m.Case(BridgeState.USE):
                 used = Signal()
                 m.d.sync += first_word.eq(first_word & ~used)
                 with m.If(first_word):
@@ -136,17 +158,17 @@ class Bridge(Component):
                     m.d.comb += used.eq(1)
                     m.d.sync += reads_left.eq(Mux(execute_read, word[:8], 0))
                 with m.If(used):
-                    m.next = "WORD"
+                    m.d.sync += state.eq(BridgeState.WORD)
                     with m.If(words_left == 0):
                         with m.If(advance):
                             m.d.sync += expected.eq(expected + 1)
-                        m.next = "ANSWER SEQUENCE"
+                        m.d.sync += state.eq(BridgeState.ANSWER_SEQUENCE)
 
-            with m.State("ANSWER SEQUENCE"):
+            with m.Case(BridgeState.ANSWER_SEQUENCE):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.data.eq(sequence)]
                 with m.If(self.o.ready):
-                    m.next = "ANSWER STATUS"
-            with m.State("ANSWER STATUS"):
+                    m.d.sync += state.eq(BridgeState.ANSWER_STATUS)
+            with m.Case(BridgeState.ANSWER_STATUS):
                 final = Signal()
                 m.d.comb += [
                     final.eq(~answer_words & (reads_left == 0)),
@@ -155,23 +177,23 @@ class Bridge(Component):
                     self.o.payload.last.eq(final),
                 ]
                 with m.If(self.o.ready):
-                    m.next = "FETCH"
+                    m.d.sync += state.eq(BridgeState.FETCH)
                     with m.If(final):
-                        m.next = "LENGTH"
+                        m.d.sync += state.eq(BridgeState.LENGTH)
                     with m.Elif(answer_words):
-                        m.next = "ANSWER WORD"
+                        m.d.sync += state.eq(BridgeState.ANSWER_WORD)
 
-            with m.State("FETCH"):
+            with m.Case(BridgeState.FETCH):
                 m.d.comb += self.bus.request.valid.eq(1)
                 with m.If(self.bus.request.ready):
                     m.d.sync += [address.eq(address + 1), reads_left.eq(reads_left - 1)]
-                    m.next = "WAIT"
-            with m.State("WAIT"):
+                    m.d.sync += state.eq(BridgeState.WAIT)
+            with m.Case(BridgeState.WAIT):
                 m.d.comb += self.bus.response.ready.eq(1)
                 m.d.sync += word.eq(self.bus.response.payload)
                 with m.If(self.bus.response.valid):
-                    m.next = "ANSWER WORD"
-            with m.State("ANSWER WORD"):
+                    m.d.sync += state.eq(BridgeState.ANSWER_WORD)
+            with m.Case(BridgeState.ANSWER_WORD):
                 end = Signal()
                 m.d.comb += [
                     end.eq((byte == 3) & ~answer_words & (reads_left == 0)),
@@ -184,11 +206,11 @@ class Bridge(Component):
                     with m.If(byte == 3):
                         m.d.sync += word.eq(Const(IDENTITY, 32))
                         m.d.sync += answer_words.eq(0)
-                        m.next = "FETCH"
+                        m.d.sync += state.eq(BridgeState.FETCH)
                         with m.If(answer_words):
-                            m.next = "ANSWER WORD"
+                            m.d.sync += state.eq(BridgeState.ANSWER_WORD)
                         with m.Elif(end):
-                            m.next = "LENGTH"
+                            m.d.sync += state.eq(BridgeState.LENGTH)
         return m
 
 

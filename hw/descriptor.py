@@ -1,4 +1,4 @@
-"""A layer descriptor as the circuit holds it: the fields of `isa`, in as many bits as the memories give them meaning."""
+"""A layer descriptor as the circuit holds it: the fields of `isa`, in as many bits as the memories make meaningful."""
 
 from amaranth.lib import data
 from amaranth.utils import ceil_log2

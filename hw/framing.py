@@ -51,14 +51,17 @@ class Unframer(Component):
     def __init__(self, crc_bits: int = 1) -> None:
         self._crc_bits = crc_bits
         super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(Received))})
+        self._crc = _crc(crc_bits)
+        self._escaped = Signal()  # the previous byte was ESC
+        self._damaged = Signal()  # a bad escape since the last END
+        self._index = Signal(range(max(8 // crc_bits, 2)))
+        self._hashing = Signal()
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.crc = crc = _crc(self._crc_bits)
+        m.submodules.crc = crc = self._crc
         slices = 8 // self._crc_bits
-        escaped = Signal()  # the previous byte was ESC
-        damaged = Signal()  # a bad escape since the last END
-        index = Signal(range(max(slices, 2)))
+        escaped, damaged, index = self._escaped, self._damaged, self._index
         byte = Signal(8)
         with m.If(escaped & (self.i.payload == ESC_END)):
             m.d.comb += byte.eq(END)
@@ -70,35 +73,32 @@ class Unframer(Component):
             self.o.payload.data.eq(byte),
             crc.data.eq(byte.word_select(index, self._crc_bits)),
         ]
-        with m.FSM():
-            with m.State("TAKE"):
-                with m.If(self.i.payload == END):
-                    m.d.comb += [
-                        self.o.valid.eq(self.i.valid),
-                        self.o.payload.end.eq(1),
-                        self.o.payload.intact.eq(crc.match_detected & ~escaped & ~damaged),
-                        self.i.ready.eq(self.o.ready),
-                    ]
-                    with m.If(self.i.valid & self.o.ready):
-                        m.d.comb += crc.start.eq(1)
-                        m.d.sync += [escaped.eq(0), damaged.eq(0)]
-                with m.Elif((self.i.payload == ESC) & ~escaped):
-                    m.d.comb += self.i.ready.eq(1)
-                    with m.If(self.i.valid):
-                        m.d.sync += escaped.eq(1)
-                with m.Else():
-                    m.d.comb += self.o.valid.eq(self.i.valid)
-                    with m.If(self.i.valid & self.o.ready):
-                        with m.If(escaped & (self.i.payload != ESC_END) & (self.i.payload != ESC_ESC)):
-                            m.d.sync += damaged.eq(1)
-                        m.next = "HASH"
-            with m.State("HASH"):
-                m.d.comb += crc.valid.eq(1)
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == slices - 1):
-                    m.d.comb += self.i.ready.eq(1)
-                    m.d.sync += [index.eq(0), escaped.eq(0)]
-                    m.next = "TAKE"
+        with m.If(self._hashing):
+            m.d.comb += crc.valid.eq(1)
+            m.d.sync += index.eq(index + 1)
+            with m.If(index == slices - 1):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [index.eq(0), escaped.eq(0), self._hashing.eq(0)]
+        with m.Elif(self.i.payload == END):
+            m.d.comb += [
+                self.o.valid.eq(self.i.valid),
+                self.o.payload.end.eq(1),
+                self.o.payload.intact.eq(crc.match_detected & ~escaped & ~damaged),
+                self.i.ready.eq(self.o.ready),
+            ]
+            with m.If(self.i.valid & self.o.ready):
+                m.d.comb += crc.start.eq(1)
+                m.d.sync += [escaped.eq(0), damaged.eq(0)]
+        with m.Elif((self.i.payload == ESC) & ~escaped):
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid):
+                m.d.sync += escaped.eq(1)
+        with m.Else():
+            m.d.comb += self.o.valid.eq(self.i.valid)
+            with m.If(self.i.valid & self.o.ready):
+                m.d.sync += self._hashing.eq(1)
+                with m.If(escaped & (self.i.payload != ESC_END) & (self.i.payload != ESC_ESC)):
+                    m.d.sync += damaged.eq(1)
         return m
 
 
@@ -135,18 +135,21 @@ class FrameStore(Component):
         super().__init__(
             {"i": In(stream.Signature(Received)), "o": Out(stream.Signature(8)), "damaged": Out(1)}
         )
+        self._memory = memory.Memory(shape=8, depth=depth, init=[])
+        self._start = Signal(range(depth))  # where the length of the frame being received will be
+        self._write = Signal(range(depth), init=1)
+        self._read = Signal(range(depth))  # readable: read up to but not including start
+        self._count = Signal(range(self._max_received + 1))  # bytes of the frame being received
+        self._overflow = Signal()
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.memory = ram = memory.Memory(shape=8, depth=self._depth, init=[])
+        m.submodules.memory = ram = self._memory
         write_port = ram.write_port()
         read_port = ram.read_port(domain="sync")
 
-        start = Signal(range(self._depth))  # where the length of the frame being received will be
-        write = Signal(range(self._depth), init=1)
-        read = Signal(range(self._depth))  # readable: read up to but not including start
-        count = Signal(range(self._max_received + 1))  # bytes of the frame being received
-        overflow = Signal()
+        start, write, read, count = self._start, self._write, self._read, self._count
+        overflow = self._overflow
         whole = Signal()  # the count is that of a header, whole words and a CRC
         m.d.comb += whole.eq(
             (count >= HEADER_BYTES + 4 + CRC_BYTES) & (count[:2] == (HEADER_BYTES + CRC_BYTES) % 4)

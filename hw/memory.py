@@ -1,12 +1,18 @@
 """Block RAM with one read and one write port, in the form that every synthesis tool maps without extra logic."""
 
-from amaranth import Module, unsigned
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["YOSYS_NO_COLLISION_CHECK", "BlockMemory"]
+__all__ = ["SPRAM_DEPTH", "SPRAM_MINIMUM_DEPTH", "YOSYS_NO_COLLISION_CHECK", "BlockMemory"]
+
+SPRAM_DEPTH = 1 << 14
+"""Words of one ``SB_SPRAM256KA``, 16 bits each; an iCE40 UltraPlus 5K has four."""
+
+SPRAM_MINIMUM_DEPTH = 1 << 10
+"""Words from which an exclusive memory goes there: 16 bits of so many would take four of 30 block RAMs."""
 
 YOSYS_NO_COLLISION_CHECK = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 """Yosys command, after reading Amaranth's RTLIL and before synthesis: a word that is read while it is written may
@@ -25,6 +31,10 @@ class BlockMemory(wiring.Component):
     ----------
     granularity : int
         Bits that share one write enable; divides ``width``.
+    exclusive : bool
+        What is read in a cycle with a write does not matter, so that one port will do. On an iCE40 UltraPlus such a
+        memory of `SPRAM_MINIMUM_DEPTH` to `SPRAM_DEPTH` words is put into its single-port RAM, which holds anything
+        at power-up. Takes no ``granularity``.
 
     Members
     -------
@@ -32,8 +42,10 @@ class BlockMemory(wiring.Component):
     write_enable : one bit for each ``granularity`` bits of the word, the least significant first
     """
 
-    def __init__(self, *, width: int, depth: int, granularity: int | None = None) -> None:
-        self.width, self.depth = width, depth
+    def __init__(self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False) -> None:
+        if exclusive and granularity is not None:
+            raise ValueError("an exclusive memory is written a word at a time")
+        self.width, self.depth, self.exclusive = width, depth, exclusive
         self.granularity = granularity or width
         super().__init__(
             {
@@ -47,6 +59,13 @@ class BlockMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if (
+            self.exclusive
+            and SPRAM_MINIMUM_DEPTH <= self.depth <= SPRAM_DEPTH
+            and getattr(platform, "device", "").startswith("iCE40UP")
+        ):
+            self._single_port(m)
+            return m
         m.submodules.storage = storage = Memory(
             shape=unsigned(self.width), depth=self.depth, init=[], attrs={"no_rw_check": 1}
         )
@@ -59,3 +78,25 @@ class BlockMemory(wiring.Component):
             write.en.eq(self.write_enable),
         ]
         return m
+
+    def _single_port(self, m: Module) -> None:
+        address = Signal(14)
+        m.d.comb += address.eq(Mux(self.write_enable, self.write_address, self.read_address))
+        words = []
+        for low in range(0, self.width, 16):
+            word = Signal(16, name=f"spram_{low}")
+            m.submodules[f"spram_{low}"] = Instance(
+                "SB_SPRAM256KA",
+                i_CLOCK=ClockSignal(),
+                i_ADDRESS=address,
+                i_DATAIN=Cat(self.write_data[low : low + 16], Const(0, 16))[:16],
+                i_MASKWREN=Const(0b1111, 4),
+                i_WREN=self.write_enable,
+                i_CHIPSELECT=Const(1, 1),
+                i_STANDBY=Const(0, 1),
+                i_SLEEP=Const(0, 1),
+                i_POWEROFF=Const(1, 1),  # active low
+                o_DATAOUT=word,
+            )
+            words.append(word)
+        m.d.comb += self.read_data.eq(Cat(words))

@@ -29,11 +29,12 @@ class StreamBuffer(Component):
 
     def __init__(self, shape) -> None:
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        self._spare = Signal.like(self.i.payload, reset_less=True)
+        self._spare_valid = Signal()
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        spare = Signal.like(self.i.payload, reset_less=True)
-        spare_valid = Signal()
+        spare, spare_valid = self._spare, self._spare_valid
         m.d.comb += self.i.ready.eq(~spare_valid)
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += spare_valid.eq(0)

@@ -79,8 +79,9 @@ class ThresholdColumn(wiring.Component):
             for row, following in enumerate([*ring[1:], returned]):
                 m.d.sync += ring[row].eq(Mux(self.capture, self.accumulators[row], following))
 
+        # The host writes while nothing runs.
         m.submodules.thresholds = thresholds = BlockMemory(
-            width=config.threshold_bits, depth=config.threshold_depth
+            width=config.threshold_bits, depth=config.threshold_depth, exclusive=True
         )
         m.d.comb += [
             thresholds.write_enable.eq(self.write_enable),

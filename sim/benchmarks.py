@@ -7,6 +7,7 @@ columns, rows) for the terminal, and the measured values.
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,11 @@ def _random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.
     return model.eval(), images[:1].numpy()
 
 
-def cnv(bits: str, board: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
+def cnv(bits: tuple[int, int], config: FabricConfig, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """CNV with random weights on a board's configuration: every layer compared, cycles, simulation speed."""
-    from dorefabric.boards import get_board
-    from dorefabric.sw.commands.common import parse_bits
     from dorefabric.sw.lower import lower
 
-    config = get_board(board).config
-    weight_bits, activation_bits, _ = parse_bits(bits)
+    weight_bits, activation_bits = bits
     model, image = _random_model("cnv", (weight_bits, activation_bits), seed)
     graph = lower(model, name="cnv")
     program = compile_graph(graph, config)
@@ -140,9 +138,9 @@ def cnv(bits: str, board: str, seed: int, progress_bar: Progress) -> dict[str, A
     cycles = sum(item["cycles"] for item in counters)
     frequency = config.clock_frequency
     return {
-        "summary": f"CNV W{weight_bits}A{activation_bits} on {board}: {differences} differences; {cycles:,} cycles = "
-        f"{frequency / cycles:,.0f} images/s at {frequency / 1e6:g} MHz; load and one image simulated in "
-        f"{seconds:.1f} s (harness {built:.1f} s)",
+        "summary": f"CNV W{weight_bits}A{activation_bits} on {config.name}: {differences} differences; "
+        f"{cycles:,} cycles = {frequency / cycles:,.0f} images/s at {frequency / 1e6:g} MHz; "
+        f"load and one image simulated in {seconds:.1f} s (harness {built:.1f} s)",
         "tables": [(f"CNV W{weight_bits}A{activation_bits}, {config.total_lanes:,} lanes",
                     ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
         "differences": differences, "cycles": cycles, "layers": counters, "seconds": seconds, "harness": built,
@@ -151,22 +149,21 @@ def cnv(bits: str, board: str, seed: int, progress_bar: Progress) -> dict[str, A
 
 
 def mnist(
-    model: str, bits: str, data_dir: str, board: str, simulate: int, output: str, seed: int, progress_bar: Progress
+    model: str, bits: tuple[int, int], data_dir: str, config: FabricConfig, simulate: int, output: str, seed: int,
+    progress_bar: Progress,
 ) -> dict[str, Any]:
     """Train unless ``output`` exists, interpret all test images, run ``simulate`` of them through Verilator."""
-    from dorefabric.boards import get_board
-    from dorefabric.sw.commands.common import parse_bits
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.lower import lower
-    from dorefabric.sw.train import TrainConfig, load_model, train
+    from dorefabric.sw.model_file import load_model
+    from dorefabric.sw.train import TrainConfig, train
 
-    weight_bits, activation_bits, _ = parse_bits(bits)
+    weight_bits, activation_bits = bits
     if not Path(output).exists():
         train(TrainConfig(dataset="mnist", model=model, weight_bits=weight_bits, activation_bits=activation_bits,
                           seed=seed, data_dir=data_dir, output=output))  # fmt: skip
     images, labels = load_dataset("mnist", data_dir, "test")
     graph = lower(load_model(output), name=model)
-    config = get_board(board).config
     program = compile_graph(graph, config)
     with progress_bar("interpreter", len(images)) as done:
         result, _ = interpret(program, images, progress=done)
@@ -201,13 +198,11 @@ def _digits_program(config: FabricConfig, seed: int) -> tuple[Graph, Program, np
     return graph, compile_graph(graph, config), images
 
 
-def link(board: str, error_rate: float, images: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
+def link(config: FabricConfig, error_rate: float, images: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """The simulated board behind its serial port, with and without errors on the line."""
-    from dorefabric.boards import get_board
     from dorefabric.sim.board import SimulatedBoard
     from dorefabric.sw.serial_link import SerialLink
 
-    config = get_board(board).config
     graph, program, inputs = _digits_program(config, seed)
     expected = evaluate(graph, inputs[:images])[graph.output.name]
     rows = []
@@ -223,7 +218,7 @@ def link(board: str, error_rate: float, images: int, seed: int, progress_bar: Pr
                 with progress_bar(f"images, {100 * rate:g} % errors", images) as done:
                     actual = accelerator.run(inputs[:images], progress=done)
                 seconds = time.perf_counter() - started
-                statistics = serial.statistics()
+                statistics = {**asdict(serial.statistics), "overhead": round(serial.statistics.overhead, 3)}
             finally:
                 serial.close()
         count = int(np.count_nonzero(actual != expected))
@@ -235,17 +230,15 @@ def link(board: str, error_rate: float, images: int, seed: int, progress_bar: Pr
     return {
         "summary": f"{images} images at {100 * error_rate:g} % byte errors: {differences} differences, "
         f"{100 * overhead:.0f} % more time than without errors",
-        "tables": [(f"link of {board}", columns, rows)],
+        "tables": [(f"link of {config.name}", columns, rows)],
         "differences": differences, "overhead": overhead, "runs": measured, "seed": seed,
     }  # fmt: skip
 
 
-def gates(board: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
+def gates(config: FabricConfig, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """The synthesised netlist of a board's core, on one digits image."""
-    from dorefabric.boards import get_board
     from dorefabric.sim.gates import GateLevelLink
 
-    config = get_board(board).config
     graph, program, inputs = _digits_program(config, seed)
     started = time.perf_counter()
     with progress_bar("synthesis and simulation model", 1) as done:
@@ -257,7 +250,7 @@ def gates(board: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
         netlist.close()
     seconds = time.perf_counter() - started
     return {
-        "summary": f"netlist of {board}: {differences} differences on one digits image, {seconds:.0f} s",
+        "summary": f"netlist of {config.name}: {differences} differences on one digits image, {seconds:.0f} s",
         "tables": [("gate level", ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
         "differences": differences, "layers": counters, "seconds": seconds, "seed": seed,
     }  # fmt: skip

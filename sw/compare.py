@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from .capture import record
 from .graph import Flatten, Graph, GraphError, Input, MaxPool, Node
-from .lower import Activation, Lowered, lower_traced
+from .lower import lower_traced
+from .lowered import Activation, Lowered
 from .quantize import levels
 from .reference import BATCH, check_images, evaluate_node
 
@@ -181,19 +182,20 @@ def _compare_batch(lowered: Lowered, graph: Graph, images: np.ndarray, start: in
     by_node = {item.node: (item, layer) for item, layer in zip(lowered.activations, result.layers, strict=True)}
 
     forced: dict[str, np.ndarray] = {}  # each node from PyTorch's codes
-    free: dict[str, np.ndarray] = {}    # each node from the images
+    free: dict[str, np.ndarray] = {}    # each node from the images; the same arrays until a code differs
     for node in graph.nodes:
         if isinstance(node, Input):
             forced[node.name] = free[node.name] = images.astype(np.int64)
             continue
-        free[node.name] = evaluate_node(graph, node, [free[name] for name in node.inputs])
-        forced[node.name] = evaluate_node(graph, node, [forced[name] for name in node.inputs])
+        forced[node.name] = free[node.name] = evaluate_node(graph, node, [forced[name] for name in node.inputs])
+        if any(free[name] is not forced[name] for name in node.inputs):
+            free[node.name] = evaluate_node(graph, node, [free[name] for name in node.inputs])
         if node.name in by_node:
             item, layer = by_node[node.name]
             given = recorded[item.call.all_input_nodes[0]]
             expected = item.expression.codes_of(given).reshape(len(images), *node.edge.shape)
-            _compare_layer(graph, item, layer, forced, expected=expected, given=given, start=start)
-            forced[node.name] = expected
+            if _compare_layer(graph, item, layer, forced, expected=expected, given=given, start=start):
+                forced[node.name] = expected
     _compare_output(graph, free[graph.output.name], recorded[_returned(captured)], result)
 
 
@@ -202,14 +204,14 @@ def _returned(captured: Any) -> Any:
 
 
 def _compare_layer(graph: Graph, item: Activation, layer: LayerComparison, forced: dict[str, np.ndarray], *,
-                   expected: np.ndarray, given: Tensor, start: int) -> None:
+                   expected: np.ndarray, given: Tensor, start: int) -> bool:
     """Count the differences of one activation, whose codes in PyTorch are ``expected`` for the input ``given``."""
     node = graph[item.node]
     actual = forced[node.name]
     different = expected != actual
     layer.values += actual.size
     if not different.any():
-        return
+        return False
     values, limit, unit = _exact_values(graph, item, forced)
     deviation = (given.reshape(values.shape).double() - values.double()).abs().numpy()
     agrees = item.expression.codes_of(values) == actual
@@ -223,6 +225,7 @@ def _compare_layer(graph: Graph, item: Activation, layer: LayerComparison, force
         image = int(np.argwhere(wrong)[0][0])
         text = first_difference(item.path, np.where(wrong, expected, actual)[image], actual[image])
         layer.first = f"image {start + image}, {text}"
+    return True
 
 
 def _exact_values(graph: Graph, item: Activation, forced: dict[str, np.ndarray]) -> tuple[

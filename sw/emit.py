@@ -8,7 +8,7 @@ from dorefabric.hw.layout import FeatureLayout
 
 from .placement import Placement
 from .residency import Piece
-from .stages import CompileError, Stage, Tensor
+from .stages import CompileError, Stage
 
 __all__ = ["Run", "emit"]
 
@@ -57,8 +57,9 @@ def emit(stage: Stage, piece: Piece, bases: tuple[int, int], band: tuple[int, in
         "out_stride": target.stride, "out_segment": tile % config.segments, "out_width": width,
         "out_group_step": target.stride * target.pixel_pitch,
     }  # fmt: skip
-    if not banded and first_row:
-        raise AssertionError("rows of a stage may only be split where the input is loaded in bands")
+    # What earlier passes have seen to: one displacement leads from one input to the other, and only loaded bands split.
+    assert len({(layout.row_pitch, layout.pixel_pitch, layout.stride, layout.planes) for layout in sources}) == 1
+    assert banded or first_row == 0
     _check_fields(stage, fields)
     return Run(fields, pairs, taps)
 
@@ -128,8 +129,3 @@ def _check_fields(stage: Stage, fields: dict[str, int]) -> None:
 def _check_range(stage: Stage, name: str, value: int, limit: int) -> None:
     if not 0 <= value < limit:
         raise CompileError(f"{stage.name}: descriptor field {name} would be {value}, but must be below {limit}")
-
-
-def geometry_matches(inputs: tuple[Tensor, ...]) -> bool:
-    """Whether all inputs of an addition lie alike, so that one displacement leads from one to the other."""
-    return len({(tensor.shape, tensor.bits, tensor.stride) for tensor in inputs}) == 1

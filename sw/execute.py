@@ -14,6 +14,7 @@ from dorefabric.hw.isa import (
     DESCRIPTOR_WORDS,
     PAIR_FIELDS,
     TAP_FIELDS,
+    Field,
     decode_fields,
 )
 from dorefabric.hw.timing import LOOP_COUNTS
@@ -67,7 +68,7 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
             part = slice(image, image + images), slice(pixel, pixel + block)
             counts = _mismatches(features[part[0]], reads, products, part[1], memories.config.accumulator_bits)
             if compare is None:
-                codes[part] = (counts & (1 << min(d["planes"], 32)) - 1).max(axis=2)
+                codes[part] = _low_bits(counts, d["planes"]).max(axis=2)
             else:
                 codes[part] = compare.codes(counts)
     _store(memories, d, codes, destination)
@@ -127,7 +128,7 @@ class _Reads:
         return words[words < self._depth * self._rows]
 
 
-def _decode(field, words: np.ndarray) -> np.ndarray:
+def _decode(field: Field, words: np.ndarray) -> np.ndarray:
     values = (words.astype(np.int64) >> field.lsb) & (1 << field.width) - 1
     return np.where(values >> field.width - 1, values - (1 << field.width), values) if field.signed else values
 
@@ -147,7 +148,8 @@ def _products(memories: Memories, d: dict[str, int]) -> list[_Product]:
     _check_depth("program", d["pair_base"] + d["pairs"] - 1, memories.program.size)
     words = memories.program[d["pair_base"] : d["pair_base"] + d["pairs"]]
     pairs = [decode_fields(PAIR_FIELDS, [int(word)]) for word in words]
-    significance, by_plane = 0, {}
+    significance = 0
+    by_plane: dict[int, list[tuple[int, int]]] = {}
     for pair in reversed(pairs):
         if significance < config.accumulator_bits:  # above, it wraps to nothing
             by_plane.setdefault(pair["feature_offset"], []).append((pair["weight_offset"], significance))
@@ -212,7 +214,14 @@ def _mismatches(features: np.ndarray, reads: _Reads, products: list[_Product], p
         result = result.reshape(images, count, pool_taps, -1)
         total = result if total is None else total + result
     assert total is not None
-    return total if bound < 1 << accumulator_bits else total & (1 << accumulator_bits) - 1
+    return total if bound < 1 << accumulator_bits else _low_bits(total, accumulator_bits)
+
+
+def _low_bits(counts: np.ndarray, bits: int) -> np.ndarray:
+    """Counts modulo 2**bits; they are not negative, so those of 32-bit type need nothing from 31 bits on."""
+    if counts.dtype == np.int32 and bits >= 31:
+        return counts
+    return counts & (1 << min(bits, 32)) - 1
 
 
 class _Thresholds:
@@ -237,8 +246,7 @@ class _Thresholds:
 
     def codes(self, counts: np.ndarray) -> np.ndarray:
         """Codes (images, pixels, channels), the largest over pool positions, of counts (…, pool_taps, channels)."""
-        if counts.dtype != np.int32 or self._bits < 31:
-            counts = counts & (1 << self._bits) - 1
+        counts = _low_bits(counts, self._bits)
         if not self._sorted:
             return self._walk(counts).max(axis=2)
         # The code falls as the count grows, so the least count has the largest code.

@@ -151,8 +151,10 @@ class _Fuser:
         fused = tile_cost(config, channels=channels, height=pooled_height, width=pooled_width, pool_taps=positions,
                           steps=steps, planes=bits)  # fmt: skip
         alone = tile_cost(config, channels=channels, height=height, width=width, pool_taps=1, steps=steps, planes=bits)
-        extra = tile_cost(config, channels=channels, height=pooled_height, width=pooled_width, pool_taps=positions,
-                          steps=2 * bits, planes=bits)  # fmt: skip
+        # A pass of its own takes a descriptor for every chunk of channels.
+        extra = -(-channels // config.lanes) * tile_cost(
+            config, channels=min(channels, config.lanes), height=pooled_height, width=pooled_width,
+            pool_taps=positions, steps=2 * bits, planes=bits)  # fmt: skip
         return pool if self.always_pool or fused <= alone + extra else None
 
     def _stage(self, name: str, total: _Sum, output: Tensor, slices: tuple[Slice, ...], pool: tuple[int, int],

@@ -10,9 +10,7 @@ Threshold of a QuantActivation. What a layer yields at its second call is named 
 """
 
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,8 +20,10 @@ from torch.nn import functional
 from .capture import SUPPORTED, Captured, LoweringError, capture, flattens
 from .check import check_graph
 from .expression import Expression
+from .geometry import convolution_geometry, pool_geometry
 from .graph import Graph, Node
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
+from .lowered import Activation, Codes, Lowered, Pending, Raw, Value
 from .nodes import (
     accumulator_bounds,
     make_add,
@@ -37,44 +37,6 @@ from .quantize import FLOAT_BITS, levels
 from .thresholds import ThresholdError, exact_thresholds
 
 __all__ = ["Activation", "Lowered", "LoweringError", "lower", "lower_traced"]
-
-
-@dataclass(frozen=True, eq=False)
-class Activation:
-    """Where a QuantActivation of the model is in the graph.
-
-    Members
-    -------
-    path : str
-        Of the QuantActivation in the model.
-    call : fx.Node
-        Its call.
-    node, threshold : str
-        The graph's nodes that hold its codes (after pooling and flattening) and the Threshold itself.
-    expression : Expression
-    length : int
-        Terms of the sum behind one accumulator.
-    low, high : int64 (C,)
-        Range of the accumulators of each channel.
-    """
-
-    path: str
-    call: fx.Node
-    node: str
-    threshold: str
-    expression: Expression
-    length: int
-    low: np.ndarray
-    high: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Lowered:
-    """A graph together with the captured model and the places of its activations, for `compare`."""
-
-    graph: Graph
-    captured: Captured
-    activations: tuple[Activation, ...]
 
 
 def lower(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *, name: str = "network") -> Graph:
@@ -110,58 +72,25 @@ def lower_traced(model: nn.Module, input_shape: tuple[int, int, int] | None = No
     return walk.run(name)
 
 
-# Values ----------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class _Raw:
-    """The model's input, before a QuantInput."""
-
-
-@dataclass(frozen=True)
-class _Codes:
-    node: Node
-
-
-@dataclass(frozen=True, eq=False)
-class _Pending:
-    """Accumulators and the float operations applied to them since.
-
-    ``after`` builds the nodes between the Threshold and the codes; ``pool`` names the first max pool among them.
-    """
-
-    node: Node
-    origin: str
-    last: str
-    length: int
-    unit: float
-    low: np.ndarray
-    high: np.ndarray
-    bias: Tensor | None = None
-    modules: tuple[nn.Module, ...] = ()
-    after: tuple[Callable[[Node], Node], ...] = ()
-    pool: str | None = None
-    normed_after_pool: str | None = None
-
-
-_Value = _Raw | _Codes | _Pending
-
-
 class _Lowering:
     def __init__(self, captured: Captured, shape: tuple[int, int, int]) -> None:
         self.captured = captured
         self.shape = shape
         self.nodes: dict[str, Node] = {}
-        self.values: dict[fx.Node, _Value] = {}
+        self.values: dict[fx.Node, Value] = {}
         self.activations: list[Activation] = []
 
     def run(self, name: str) -> Lowered:
         for call in self.captured.module.graph.nodes:
             if call.op == "placeholder":
-                self.values[call] = _Raw()
+                self.values[call] = Raw()
             elif call.op == "output":
                 output = self._output(call)
             elif call.op != "get_attr" and isinstance(self.captured.results[call], Tensor):
                 self.values[call] = self._call(call)
+        if not self.captured.faithful:
+            raise LoweringError("the model yields something else when traced; it must not change tensors in place that "
+                                "are used again")
         graph = check_graph(Graph(name, _reachable(self.nodes, output)))
         kept = {node.name for node in graph.nodes}
         activations = tuple(item for item in self.activations if item.node in kept)
@@ -169,11 +98,11 @@ class _Lowering:
 
     # Dispatch ------------------------------------------------------------------------------------
 
-    def _call(self, call: fx.Node) -> _Value:
+    def _call(self, call: fx.Node) -> Value:
         where = self.captured.describe(call)
         if call.op == "call_module":
             return self._layer(call, where, self.captured.layer(call))
-        if call.target in (operator.add, operator.iadd, torch.add, "add", "add_"):
+        if call.target in (operator.add, torch.add, "add"):
             if call.kwargs:
                 raise LoweringError(f"{where} has the option {next(iter(call.kwargs))}; supported: a + b")
             return self._add(call, where)
@@ -187,7 +116,7 @@ class _Lowering:
             return self._operand(call, where)
         raise LoweringError(f"{where} is not supported; supported: {SUPPORTED}")
 
-    def _layer(self, call: fx.Node, where: str, layer: nn.Module) -> _Value:
+    def _layer(self, call: fx.Node, where: str, layer: nn.Module) -> Value:
         match layer:
             case QuantInput():
                 return self._input(call, where, layer)
@@ -217,21 +146,21 @@ class _Lowering:
             raise LoweringError(f"{where} does not take the output of a layer")
         return source
 
-    def _operand(self, call: fx.Node, where: str) -> _Value:
+    def _operand(self, call: fx.Node, where: str) -> Value:
         return self.values[self._source(call, where)]
 
     def _codes(self, call: fx.Node, where: str) -> Node:
         value = self._operand(call, where)
-        if isinstance(value, _Raw):
+        if isinstance(value, Raw):
             raise LoweringError(f"{where} takes the model's input, which has no codes; put a QuantInput before it")
-        if isinstance(value, _Pending):
+        if isinstance(value, Pending):
             raise LoweringError(f"{where} follows {value.origin} without a QuantActivation between them")
         return value.node
 
-    def _pending(self, call: fx.Node, where: str) -> _Pending:
+    def _pending(self, call: fx.Node, where: str) -> Pending:
         value = self._operand(call, where)
-        if not isinstance(value, _Pending):
-            before = "the model's input" if isinstance(value, _Raw) else "codes"
+        if not isinstance(value, Pending):
+            before = "the model's input" if isinstance(value, Raw) else "codes"
             raise LoweringError(f"{where} takes {before}; supported after QuantConv2d, QuantLinear and QuantAdd")
         return value
 
@@ -249,22 +178,22 @@ class _Lowering:
 
     # Layers --------------------------------------------------------------------------------------
 
-    def _input(self, call: fx.Node, where: str, layer: QuantInput) -> _Value:
-        if not isinstance(self._operand(call, where), _Raw):
+    def _input(self, call: fx.Node, where: str, layer: QuantInput) -> Value:
+        if not isinstance(self._operand(call, where), Raw):
             raise LoweringError(f"{where} must take the model's input")
         if self.nodes:
             raise LoweringError(f"{where} is a second QuantInput; supported: 1")
         if layer.bits == FLOAT_BITS:
             raise LoweringError(f"{where} has float outputs (bits=32); choose 1 to 8")
-        return _Codes(self._append(make_input(self._name(self.captured.path(call)), self.shape, layer.bits)))
+        return Codes(self._append(make_input(self._name(self.captured.path(call)), self.shape, layer.bits)))
 
-    def _weighted(self, call: fx.Node, where: str, layer: QuantConv2d | QuantLinear) -> _Value:
+    def _weighted(self, call: fx.Node, where: str, layer: QuantConv2d | QuantLinear) -> Value:
         source = self._codes(call, where)
         if layer.weight_bits == FLOAT_BITS:
             raise LoweringError(f"{where} has float weights (weight_bits=32); choose 1 to 8")
         stride, padding = (1, 1), (0, 0)
         if isinstance(layer, QuantConv2d):
-            stride, padding = _geometry(where, layer)
+            stride, padding = convolution_geometry(where, layer)
         elif not flattens(self.captured.results[self._source(call, where)], source.edge.shape):
             raise LoweringError(f"{where} takes a map of shape {source.edge.shape}; put a Flatten before it")
         try:
@@ -280,13 +209,13 @@ class _Lowering:
             weight_scale=weight_scale))
         low, high = accumulator_bounds(weights, source.edge, padding != (0, 0))
         assert isinstance(node.edge.scale, float)
-        return _Pending(node, where, where, weights[0].size, node.edge.scale, low, high,
+        return Pending(node, where, where, weights[0].size, node.edge.scale, low, high,
                         None if layer.bias is None else layer.bias.detach())
 
-    def _add(self, call: fx.Node, where: str) -> _Value:
+    def _add(self, call: fx.Node, where: str) -> Value:
         operands = [*call.args, *call.kwargs.values()]
         values = [self.values.get(item) if isinstance(item, fx.Node) else None for item in operands]
-        sources = [value.node for value in values if isinstance(value, _Codes)]
+        sources = [value.node for value in values if isinstance(value, Codes)]
         if len(sources) != 2 or len(values) != 2:
             raise LoweringError(f"{where} must add the outputs of two QuantActivations")
         first, second = sources
@@ -295,10 +224,10 @@ class _Lowering:
         node = self._append(make_add(self._name(self.captured.path(call)), sources))
         channels = node.edge.shape[0]
         assert isinstance(node.edge.scale, float)
-        return _Pending(node, where, where, 2, node.edge.scale, np.full(channels, node.edge.low),
+        return Pending(node, where, where, 2, node.edge.scale, np.full(channels, node.edge.low),
                         np.full(channels, node.edge.high))
 
-    def _batch_norm(self, call: fx.Node, where: str, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> _Value:
+    def _batch_norm(self, call: fx.Node, where: str, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> Value:
         value = self._pending(call, where)
         if layer.running_mean is None:
             raise LoweringError(f"{where} has no running statistics; set track_running_stats=True")
@@ -307,29 +236,25 @@ class _Lowering:
         return replace(value, modules=(*value.modules, layer), last=where,
                        normed_after_pool=where if value.pool else value.normed_after_pool)
 
-    def _max_pool(self, call: fx.Node, where: str, layer: nn.MaxPool2d) -> _Value:
-        for option, only in (("dilation", 1), ("ceil_mode", False), ("return_indices", False)):
-            given = getattr(layer, option)
-            if given not in (only, (only, only)):
-                raise LoweringError(f"{where} has {option}={given}; supported: {option}={only}")
-        kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+    def _max_pool(self, call: fx.Node, where: str, layer: nn.MaxPool2d) -> Value:
+        kernel, stride, padding = pool_geometry(where, layer)
 
         def pool(source: Node) -> Node:
             name = self._name(self.captured.path(call))
             return self._append(make_max_pool(name, source, kernel, stride, padding))
 
         value = self._operand(call, where)
-        if isinstance(value, _Pending):
+        if isinstance(value, Pending):
             return replace(value, after=(*value.after, pool), last=where, pool=value.pool or where)
-        return _Codes(pool(self._codes(call, where)))
+        return Codes(pool(self._codes(call, where)))
 
-    def _flatten(self, call: fx.Node, where: str) -> _Value:
+    def _flatten(self, call: fx.Node, where: str) -> Value:
         value = self._operand(call, where)
         result = self.captured.results[call]
         given = self.captured.results[self._source(call, where)]
         if not flattens(result, tuple(given.shape[1:])):
             raise LoweringError(f"{where} turns shape {_shape(given)} into {_shape(result)}; supported: (N, C·H·W)")
-        if isinstance(value, _Raw):
+        if isinstance(value, Raw):
             raise LoweringError(f"{where} takes the model's input, which has no codes; put a QuantInput before it")
         if given.dim() == 2 or given.shape[2:].numel() == 1:  # (C, 1, 1) already is a vector
             return value
@@ -337,15 +262,15 @@ class _Lowering:
         def flat(source: Node) -> Node:
             return self._append(make_flatten(self._name(self.captured.path(call)), source))
 
-        if isinstance(value, _Pending):
+        if isinstance(value, Pending):
             return replace(value, after=(*value.after, flat), last=where)
-        return _Codes(flat(value.node))
+        return Codes(flat(value.node))
 
-    def _activation(self, call: fx.Node, where: str, layer: QuantActivation) -> _Value:
+    def _activation(self, call: fx.Node, where: str, layer: QuantActivation) -> Value:
         value = self._operand(call, where)
         if layer.bits == FLOAT_BITS:
             raise LoweringError(f"{where} has float outputs (bits=32); choose 1 to 8")
-        if isinstance(value, _Codes) and value.node.edge.bits == layer.bits:
+        if isinstance(value, Codes) and value.node.edge.bits == layer.bits:
             return value  # rounding codes to their own levels changes nothing
         value = self._pending(call, where)
         expression = Expression(value.unit, self.captured.dtype, value.bias, value.modules, layer)
@@ -367,16 +292,16 @@ class _Lowering:
             node = build(node)
         self.activations.append(Activation(path, call, node.name, threshold.name, expression, value.length,
                                            value.low, value.high))
-        return _Codes(node)
+        return Codes(node)
 
     def _output(self, call: fx.Node) -> Node:
         source = call.args[0]
         if not isinstance(source, fx.Node) or source not in self.values:
             raise LoweringError("the model must return one tensor, the output of a layer")
         value = self.values[source]
-        if isinstance(value, _Raw):
+        if isinstance(value, Raw):
             raise LoweringError("the model returns its input")
-        if isinstance(value, _Codes):
+        if isinstance(value, Codes):
             return value.node
         if value.bias is not None and value.bias.any():
             raise LoweringError(f"{value.origin} returns accumulators and has a bias, which they cannot hold exactly; "
@@ -390,29 +315,8 @@ class _Lowering:
         return node
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
 def _shape(tensor: Tensor) -> str:
     return f"(N, {', '.join(map(str, tensor.shape[1:]))})"
-
-
-def _geometry(where: str, layer: QuantConv2d) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Stride and padding of a convolution that the graph can hold."""
-    kernel = _pair(layer.kernel_size)
-    for option, only in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
-        given = getattr(layer, option)
-        if given != only:
-            shown = given[0] if isinstance(given, tuple) and given[0] == given[1] else given
-            raise LoweringError(f"{where} has {option}={shown}; supported: "
-                                f"{option}={1 if isinstance(only, tuple) else only}")
-    if layer.padding == "same":
-        if kernel[0] % 2 == 0 or kernel[1] % 2 == 0:
-            raise LoweringError(f"{where} has padding='same' with an even kernel, which pads one side more; "
-                                f"supported: the same padding on both sides")
-        return _pair(layer.stride), (kernel[0] // 2, kernel[1] // 2)
-    return _pair(layer.stride), (0, 0) if layer.padding == "valid" else _pair(layer.padding)
 
 
 def _reachable(nodes: dict[str, Node], output: Node) -> tuple[Node, ...]:

@@ -5,6 +5,7 @@ positive scale. The first layer sees 8-bit pixels, the last has 8-bit weights, a
 gradients as in the paper's networks (arXiv 1606.06160); every other layer has the bits asked for.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,35 +51,40 @@ def _norm(features: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], channels: int) 
     return features(channels, eps=1e-4, momentum=0.1)
 
 
+def _network(**layers: nn.Module) -> nn.Sequential:
+    """Layers in order, under names that reports and comparisons show."""
+    return nn.Sequential(OrderedDict(layers))
+
+
 def _conv(bits: Bits, cin: int, cout: int, kernel: int, padding: int = 0, *, pool: bool = False,
-          first: bool = False) -> list[nn.Module]:
+          first: bool = False) -> nn.Module:
     """Convolution, batch norm, 2x2 max pool if asked for, activation."""
     gradient = FLOAT_BITS if first else bits.gradient
-    block: list[nn.Module] = [
-        QuantConv2d(cin, cout, kernel, padding=padding, weight_bits=bits.weight, gradient_bits=gradient),
-        _norm(nn.BatchNorm2d, cout),
-    ]
-    if pool:
-        block.append(nn.MaxPool2d(2))
-    return [*block, QuantActivation(bits.activation)]
+    conv = QuantConv2d(cin, cout, kernel, padding=padding, weight_bits=bits.weight, gradient_bits=gradient)
+    return _network(
+        conv=conv, norm=_norm(nn.BatchNorm2d, cout), **({"pool": nn.MaxPool2d(2)} if pool else {}),
+        act=QuantActivation(bits.activation),
+    )  # fmt: skip
 
 
-def _full(bits: Bits, cin: int, cout: int, *, first: bool = False) -> list[nn.Module]:
+def _full(bits: Bits, cin: int, cout: int, *, first: bool = False) -> nn.Module:
     """Fully connected layer, batch norm, activation."""
     gradient = FLOAT_BITS if first else bits.gradient
-    return [QuantLinear(cin, cout, bits.weight, gradient), _norm(nn.BatchNorm1d, cout),
-            QuantActivation(bits.activation)]
+    return _network(
+        linear=QuantLinear(cin, cout, bits.weight, gradient), norm=_norm(nn.BatchNorm1d, cout),
+        act=QuantActivation(bits.activation),
+    )  # fmt: skip
 
 
 def _digits(bits: Bits) -> nn.Module:
     """8x8 digits. Its packed weights fit 256 words of 128 bits at W = 1."""
-    return nn.Sequential(
-        QuantInput(8),
-        *_conv(bits, 1, 16, 3, 1, first=True),       # 16 x 8 x 8
-        *_conv(bits, 16, 32, 3, 1, pool=True),       # 32 x 4 x 4
-        *_conv(bits, 32, 32, 3, 1, pool=True),       # 32 x 2 x 2
-        nn.Flatten(),
-        QuantLinear(32 * 2 * 2, CLASSES, bits.last_weight),
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 1, 16, 3, 1, first=True),       # 16 x 8 x 8
+        conv2=_conv(bits, 16, 32, 3, 1, pool=True),       # 32 x 4 x 4
+        conv3=_conv(bits, 32, 32, 3, 1, pool=True),       # 32 x 2 x 2
+        flatten=nn.Flatten(),
+        output=QuantLinear(32 * 2 * 2, CLASSES, bits.last_weight),
     )
 
 
@@ -90,15 +96,15 @@ class ResidualDigits(nn.Module):
 
     def __init__(self, bits: Bits) -> None:
         super().__init__()
-        self.stem = nn.Sequential(QuantInput(8), *_conv(bits, 1, 16, 3, 1, first=True))    # 16 x 8 x 8
-        self.branch = nn.Sequential(*_conv(bits, 16, 16, 3, 1), *_conv(bits, 16, 16, 3, 1))
+        self.stem = _network(image=QuantInput(8), conv=_conv(bits, 1, 16, 3, 1, first=True))   # 16 x 8 x 8
+        self.branch = _network(conv1=_conv(bits, 16, 16, 3, 1), conv2=_conv(bits, 16, 16, 3, 1))
         self.add = QuantAdd()
-        self.join = nn.Sequential(_norm(nn.BatchNorm2d, 16), QuantActivation(bits.activation))
-        self.head = nn.Sequential(
-            *_conv(bits, 16, 32, 3, 1, pool=True),   # 32 x 4 x 4
-            *_conv(bits, 32, 32, 3, 1, pool=True),   # 32 x 2 x 2
-            nn.Flatten(),
-            QuantLinear(32 * 2 * 2, CLASSES, bits.last_weight),
+        self.join = _network(norm=_norm(nn.BatchNorm2d, 16), act=QuantActivation(bits.activation))
+        self.head = _network(
+            conv1=_conv(bits, 16, 32, 3, 1, pool=True),   # 32 x 4 x 4
+            conv2=_conv(bits, 32, 32, 3, 1, pool=True),   # 32 x 2 x 2
+            flatten=nn.Flatten(),
+            output=QuantLinear(32 * 2 * 2, CLASSES, bits.last_weight),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,42 +114,42 @@ class ResidualDigits(nn.Module):
 
 def _mlp(bits: Bits) -> nn.Module:
     """MNIST, fully connected."""
-    return nn.Sequential(
-        QuantInput(8),
-        nn.Flatten(),
-        *_full(bits, 28 * 28, 512, first=True),
-        *_full(bits, 512, 512),
-        *_full(bits, 512, 512),
-        QuantLinear(512, CLASSES, bits.last_weight),
+    return _network(
+        image=QuantInput(8),
+        flatten=nn.Flatten(),
+        full1=_full(bits, 28 * 28, 512, first=True),
+        full2=_full(bits, 512, 512),
+        full3=_full(bits, 512, 512),
+        output=QuantLinear(512, CLASSES, bits.last_weight),
     )
 
 
 def _lenet(bits: Bits) -> nn.Module:
     """MNIST, a LeNet-class network."""
-    return nn.Sequential(
-        QuantInput(8),
-        *_conv(bits, 1, 32, 5, pool=True, first=True),   # 32 x 12 x 12
-        *_conv(bits, 32, 64, 5, pool=True),              # 64 x 4 x 4
-        nn.Flatten(),
-        *_full(bits, 64 * 4 * 4, 256),
-        QuantLinear(256, CLASSES, bits.last_weight),
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 1, 32, 5, pool=True, first=True),   # 32 x 12 x 12
+        conv2=_conv(bits, 32, 64, 5, pool=True),              # 64 x 4 x 4
+        flatten=nn.Flatten(),
+        full1=_full(bits, 64 * 4 * 4, 256),
+        output=QuantLinear(256, CLASSES, bits.last_weight),
     )
 
 
 def _cnv(bits: Bits) -> nn.Module:
     """CIFAR-10, the CNV topology of FINN (arXiv 1612.07119)."""
-    return nn.Sequential(
-        QuantInput(8),
-        *_conv(bits, 3, 64, 3, first=True),              # 64 x 30 x 30
-        *_conv(bits, 64, 64, 3, pool=True),              # 64 x 14 x 14
-        *_conv(bits, 64, 128, 3),                        # 128 x 12 x 12
-        *_conv(bits, 128, 128, 3, pool=True),            # 128 x 5 x 5
-        *_conv(bits, 128, 256, 3),                       # 256 x 3 x 3
-        *_conv(bits, 256, 256, 3),                       # 256 x 1 x 1
-        nn.Flatten(),
-        *_full(bits, 256, 512),
-        *_full(bits, 512, 512),
-        QuantLinear(512, CLASSES, bits.last_weight),
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 3, 64, 3, first=True),              # 64 x 30 x 30
+        conv2=_conv(bits, 64, 64, 3, pool=True),              # 64 x 14 x 14
+        conv3=_conv(bits, 64, 128, 3),                        # 128 x 12 x 12
+        conv4=_conv(bits, 128, 128, 3, pool=True),            # 128 x 5 x 5
+        conv5=_conv(bits, 128, 256, 3),                       # 256 x 3 x 3
+        conv6=_conv(bits, 256, 256, 3),                       # 256 x 1 x 1
+        flatten=nn.Flatten(),
+        full1=_full(bits, 256, 512),
+        full2=_full(bits, 512, 512),
+        output=QuantLinear(512, CLASSES, bits.last_weight),
     )
 
 
@@ -153,18 +159,18 @@ def _svhn(bits: Bits) -> nn.Module:
     Two departures make it an integer graph throughout: the first convolution has a batch norm instead of a
     bias, and the output of the last convolution is quantized.
     """
-    return nn.Sequential(
-        QuantInput(8),
-        *_conv(bits, 3, 48, 5, pool=True, first=True),   # 48 x 18 x 18
-        *_conv(bits, 48, 64, 3, 1),                      # 64 x 18 x 18
-        *_conv(bits, 64, 64, 3, 1, pool=True),           # 64 x 9 x 9
-        *_conv(bits, 64, 128, 3),                        # 128 x 7 x 7
-        *_conv(bits, 128, 128, 3, 1),                    # 128 x 7 x 7
-        *_conv(bits, 128, 128, 3),                       # 128 x 5 x 5
-        nn.Dropout(0.5),
-        *_conv(bits, 128, 512, 5),                       # 512 x 1 x 1
-        nn.Flatten(),
-        QuantLinear(512, CLASSES, bits.last_weight),
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 3, 48, 5, pool=True, first=True),   # 48 x 18 x 18
+        conv2=_conv(bits, 48, 64, 3, 1),                      # 64 x 18 x 18
+        conv3=_conv(bits, 64, 64, 3, 1, pool=True),           # 64 x 9 x 9
+        conv4=_conv(bits, 64, 128, 3),                        # 128 x 7 x 7
+        conv5=_conv(bits, 128, 128, 3, 1),                    # 128 x 7 x 7
+        conv6=_conv(bits, 128, 128, 3),                       # 128 x 5 x 5
+        dropout=nn.Dropout(0.5),
+        conv7=_conv(bits, 128, 512, 5),                       # 512 x 1 x 1
+        flatten=nn.Flatten(),
+        output=QuantLinear(512, CLASSES, bits.last_weight),
     )
 
 

@@ -164,15 +164,15 @@ class _Builder:
         quantiles = np.quantile(values, (np.arange(count) + 0.5) / count, axis=1).T
         quantiles += self.rng.normal(0.0, 0.1, quantiles.shape) * spread
         thresholds = np.sort(np.rint(quantiles).astype(np.int64), 1)
-        low, high = self._bounds()
-        constant = self.rng.random(channels) < 0.05
-        reached = self.rng.integers(0, count + 1, channels)
-        ends = np.where(np.arange(count) < reached[:, None], low[:, None], high[:, None] + 1)
-        thresholds = np.where(constant[:, None], ends, np.clip(thresholds, low[:, None], high[:, None] + 1))
-        falling = self.rng.random(channels) < 0.3
+        low, high = (bound[:, None] for bound in self._bounds())
+        constant = self.rng.random((channels, 1)) < 0.05
+        reached = self.rng.integers(0, count + 1, (channels, 1))
+        ends = np.where(np.arange(count) < reached, low, high + 1)
+        thresholds = np.where(constant, ends, np.clip(thresholds, low, high + 1))
+        falling = self.rng.random((channels, 1)) < 0.3
         # y <= t falls where y >= t + 1 rises; the mirrored thresholds keep the codes as well spread.
-        thresholds = np.where(falling[:, None], thresholds[:, ::-1] - 1, thresholds)
-        self.append(make_threshold(name, self.last, thresholds, falling))
+        thresholds = np.where(falling, thresholds[:, ::-1] - 1, thresholds)
+        self.append(make_threshold(name, self.last, thresholds, falling[:, 0]))
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         node = self.last

@@ -50,10 +50,12 @@ def schedule(
                 loaded = band
             if not piece.resident and not window.fits(piece):
                 window.clear()
-                chains.append(Chain())
+                if chains[-1].runs:
+                    chains.append(Chain())
             bases, writes = window.bases(piece, config)
             chains[-1].writes += writes
             chains[-1].runs.append((index, emit(stage, piece, bases, band, placement, config)))
+    assert all(chain.runs for chain in chains)
     return chains
 
 

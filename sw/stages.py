@@ -13,6 +13,7 @@ import numpy as np
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 
+from .cycles import descriptor_cycles
 from .weight_planes import WeightPlanes, mismatch_limits
 
 __all__ = ["CompileError", "Slice", "Stage", "Tensor", "channelwise_slices", "identity_stage", "tile_cost"]
@@ -132,6 +133,9 @@ def identity_stage(
 def tile_cost(
     config: FabricConfig, *, channels: int, height: int, width: int, pool_taps: int, steps: int, planes: int
 ) -> int:
-    """Approximate cycles of a stage, to compare alternatives: tiles × the larger of steps and drain."""
-    tiles = -(-channels // config.columns) * height * -(-width // config.rows) * pool_taps
-    return tiles * max(steps, planes * config.drain_slots)
+    """Cycles of a stage in one descriptor, to compare alternatives; ``steps`` are those of one tile of results."""
+    descriptor = {
+        "channel_tiles": -(-channels // config.columns), "y_count": height, "x_tiles": -(-width // config.rows),
+        "pool_taps": pool_taps, "pairs": steps, "taps": 1, "chunks": 1, "planes": planes,
+    }  # fmt: skip
+    return descriptor_cycles(config, descriptor).cycles

@@ -64,8 +64,8 @@ def test_unknown_names(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert fails(capsys, "train", "digits", "--model", "nosuch", "--bits", "1,2", "-o", "x.pt").startswith(
         "unknown model 'nosuch'; known: digits, "
     )
-    assert fails(capsys, "train", "svhn", "--model", "svhn", "--bits", "1,2", "-o", "x.pt") == (
-        "unknown data set 'svhn'; known: digits, mnist, cifar10"
+    assert fails(capsys, "train", "imagenet", "--model", "cnv", "--bits", "1,2", "-o", "x.pt") == (
+        "unknown data set 'imagenet'; known: digits, mnist, cifar10, svhn"
     )
     assert fails(capsys, "nosuch").startswith("argument VERB: invalid choice: 'nosuch'")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dorefabric.sw.cli import CheckFailed
 
-from .common import console, progress_bar, table
+from .common import console, parse_bits, progress_bar, table
 
 EXAMPLE = "dorefabric bench layers --count 2000"
 
@@ -41,8 +41,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.sim import benchmarks
 
     figure = getattr(benchmarks, args.figure)
-    names = ("count", "bits", "board", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed")
+    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed")
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    if "board" in args:
+        from dorefabric.boards import get_board
+
+        options["config"] = get_board(args.board).config
+    if "bits" in args:
+        options["bits"] = parse_bits(args.bits)[:2]
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
     for name, columns, rows in report.pop("tables", []):
         console.print(table(name, columns, rows))

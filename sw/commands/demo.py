@@ -106,8 +106,9 @@ def _software(board: Any, folder: Path, seed: int) -> dict[str, Any]:
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.interpret import interpret
     from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
     from dorefabric.sw.reference import evaluate
-    from dorefabric.sw.train import TrainConfig, load_model, train
+    from dorefabric.sw.train import TrainConfig, train
     from dorefabric.sw.train import evaluate as evaluate_accuracy
 
     console.rule("1 · train on scikit-learn's handwritten digits: W1A2, and its float twin")

@@ -8,13 +8,14 @@ import pytest
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.hw.registers import MAGIC, REGISTERS, address
+from dorefabric.hw.timing import STORE_CYCLES
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.driver import Accelerator
 from dorefabric.sw.graph import Graph
 from dorefabric.sw.interpret import DeviceModel, InterpreterError, interpret
 from dorefabric.sw.link import LinkError
 from dorefabric.sw.program import InputError, Program, ProgramError
-from dorefabric.sw.random_graphs import random_images, random_network
+from dorefabric.sw.random_graphs import random_images, random_layer, random_network
 from dorefabric.sw.reference import evaluate
 
 ROOMY = FabricConfig(name="roomy", rows=4, columns=8, lanes=64, weight_depth=4096, feature_depth=4096,
@@ -26,6 +27,19 @@ TINY = FabricConfig(name="tiny", rows=2, columns=4, lanes=16, tile_columns=2, we
 def network(config: FabricConfig, seed: int = 0) -> tuple[Graph, Program, np.ndarray]:
     graph = random_network(np.random.default_rng(seed), blocks=2, weight_bits=1, activation_bits=2, size=8)
     return graph, compile_graph(graph, config), random_images(np.random.default_rng(1), graph, 18)
+
+
+def test_bands_with_streamed_weights() -> None:
+    """The input does not fit and the weights of its only reader do not either: both change from step to step."""
+    graph = random_layer(np.random.default_rng(1), 3, 8, 4, kernel=5, stride=1, padding=0, pool=False, channels_in=4,
+                         channels_out=20, size=(16, 16))  # fmt: skip
+    config = dataclasses.replace(TINY, weight_depth=100, accumulator_bits=26, threshold_bits=26)
+    program = compile_graph(graph, config)
+    assert len({step.load for step in program.steps}) > 2
+    assert sum(bool(step.writes) for step in program.steps) > 2
+    images = random_images(np.random.default_rng(2), graph, 2)
+    accelerator = Accelerator(DeviceModel(config)).load(program)
+    np.testing.assert_array_equal(accelerator.run(images), evaluate(graph, images)[graph.output.name])
 
 
 class Recorder(DeviceModel):
@@ -159,7 +173,8 @@ def test_single_steps_advance_the_descriptor() -> None:
     accelerator.run(images[:1])
     runs = int(device.read(address("registers", 5), 1)[0]) >> 8
     assert runs == 1
-    assert int(device.read(address("registers", 6), 1)[0]) == 20 * sum(step.count for step in program.steps)
-    assert int(device.read(address("registers", 7), 1)[0]) == program.report()["cycles"]
+    count = sum(step.count for step in program.steps)
+    assert int(device.read(address("registers", 6), 1)[0]) == 20 * count
+    assert int(device.read(address("registers", 7), 1)[0]) == program.report()["cycles"] + STORE_CYCLES * count
     accelerator.trace(images[:1])
     assert int(device.read(address("registers", 5), 1)[0]) >> 8 == 1 + program.steps[0].count

@@ -18,6 +18,8 @@ CONFIGS = [
                  activation_bits=2, accumulator_bits=8, threshold_bits=8),
     FabricConfig(rows=4, columns=16, lanes=64, weight_depth=32, feature_depth=1024, threshold_depth=256,
                  accumulator_bits=10, threshold_bits=9),
+    FabricConfig(rows=2, columns=8, lanes=8, weight_depth=64, feature_depth=1024, threshold_depth=256,
+                 accumulator_bits=32, threshold_bits=32),
 ]  # fmt: skip
 
 

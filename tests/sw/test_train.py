@@ -12,18 +12,9 @@ from rich.console import Console
 from dorefabric.sw import train as module
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantConv2d
+from dorefabric.sw.model_file import EpochMetrics, ModelFileError, load_model, read_model_file, save_model
 from dorefabric.sw.models import build_model
-from dorefabric.sw.train import (
-    EpochMetrics,
-    ModelFileError,
-    TrainConfig,
-    TrainError,
-    evaluate,
-    load_model,
-    read_model_file,
-    save_model,
-    train,
-)
+from dorefabric.sw.train import TrainConfig, TrainError, evaluate, train
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 

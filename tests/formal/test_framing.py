@@ -1,0 +1,169 @@
+"""Proofs for the receiving side of the frames.
+
+Unframer: a frame is called intact only when the CRC-32 of its bytes, computed bit by bit from the definition, is
+right. Frame store: only intact frames come out, each once, whole and in order.
+"""
+
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.lib.wiring import Component
+
+from dorefabric.hw.framing import FrameStore, Unframer
+from dorefabric.sim.formal import cover, prove
+from dorefabric.sim.properties import assert_stable, assume_stable, free
+
+
+def crc32_step(crc, byte):
+    """The CRC-32 register, least significant bit first, after one more byte: the definition, bit by bit."""
+    for k in range(8):
+        crc = (crc >> 1)[:32] ^ Mux((crc ^ (byte >> k))[0], 0xEDB88320, 0)
+    return crc
+
+
+class UnframerHarness(Component):
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.dut = dut = Unframer(crc_bits=8)
+        free(m, dut.i.valid)
+        free(m, dut.i.payload)
+        free(m, dut.o.ready)
+        assume_stable(m, dut.i)
+        assert_stable(m, dut.o)
+        byte, end = dut.o.payload.data, dut.o.payload.end
+        taken = dut.o.valid & dut.o.ready
+        crc = Signal(32, init=0xFFFFFFFF)
+        hashed = Signal(32)
+        length = Signal(4)
+        with m.If(taken & end):
+            m.d.sync += [crc.eq(0xFFFFFFFF), length.eq(0)]
+        with m.Elif(taken):
+            m.d.sync += [crc.eq(crc32_step(crc, byte)), hashed.eq(crc), length.eq(Mux(length == 15, 15, length + 1))]
+        # The processor takes a byte in the cycle after the stream has: until then it lags one byte behind.
+        m.d.comb += [
+            Assert(dut._crc.crc == ~Mux(dut._hashing, hashed, crc)),
+            Assert(~dut._hashing | (crc == crc32_step(hashed, byte))),
+            Assert(~(dut.o.valid & end & dut.o.payload.intact) | (~crc == 0x2144DF1C)),
+            Assert(~dut._hashing | (dut.i.valid & ~dut.o.valid)),
+            Assert(dut._index == 0),
+        ]
+        # A long frame and an intact one. The residue of a right CRC is 0x2144df1c; the register starts elsewhere.
+        m.d.comb += [Cover(taken & end & (length == 3)), Cover(taken & end & dut.o.payload.intact & (length == 4))]
+        return m
+
+
+def test_intact_means_that_the_crc_is_right() -> None:
+    prove(UnframerHarness(), 2)
+    cover(UnframerHarness(), 12)
+
+
+class StoreHarness(Component):
+    """Ring of 16 bytes, frames of 6 or 10 bytes of content."""
+
+    depth = 16
+    longest = 10
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        dut = FrameStore(self.depth, self.longest)
+        spy = dut._memory.read_port(domain="comb")
+        m.submodules.dut = dut
+        free(m, dut.i.valid)
+        free(m, dut.i.payload)
+        free(m, dut.o.ready)
+        assert_stable(m, dut.o)
+        byte = dut.i.valid & ~dut.i.payload.end
+        end = dut.i.valid & dut.i.payload.end
+        out = dut.o.valid & dut.o.ready
+
+        # From outside: a frame is accepted when it ends and is not reported as damaged.
+        received = Signal(range(16))  # bytes of the frame under way
+        accepted = Signal()
+        length = Signal(4)
+        given = Signal(5)  # bytes of length and content of all accepted frames, modulo 32
+        taken = Signal(5)  # bytes that came out
+        held = Signal(5)
+        m.d.comb += [
+            accepted.eq(end & (received != 0) & ~dut.damaged),
+            length.eq(received - 4),
+            held.eq(given - taken),
+            Assert(~(end & ~dut.i.payload.intact) | ~accepted),
+            Assert(~accepted | (received == 10) | (received == 14)),
+            Assert(~dut.damaged | end),
+            Assert(held <= self.depth),
+            Assert(~dut.o.valid | (held != 0)),  # nothing comes out that was not accepted
+        ]
+        with m.If(end):
+            m.d.sync += received.eq(0)
+        with m.Elif(byte & (received != 15)):
+            m.d.sync += received.eq(received + 1)
+        with m.If(accepted):
+            m.d.sync += given.eq(given + 1 + length)
+        with m.If(out):
+            m.d.sync += taken.eq(taken + 1)
+
+        # What was accepted is out after at most one more cycle, if it is wanted.
+        late = Signal()
+        m.d.sync += late.eq((held != 0) & ~dut.o.valid)
+        m.d.comb += Assert(~late | dut.o.valid)
+
+        # One arbitrary byte of one arbitrary frame, or its length, is followed to its place in the output.
+        wanted = AnyConst(4)  # which byte of the frame; 15: its length
+        follow = Signal()  # this frame is the one
+        chosen = Signal()
+        tag = Signal(8)
+        have = Signal()
+        place = Signal(5)  # its number among the bytes that come out
+        due = Signal()
+        beginning = byte & (received == 0)
+        m.d.comb += [Assume((wanted < self.longest) | (wanted == 15)), chosen.eq(AnySeq(1) & ~due & ~follow)]
+        with m.If(beginning & chosen):
+            m.d.sync += follow.eq(1)
+        with m.If(byte & (received == wanted) & (wanted != 15) & (follow | (beginning & chosen))):
+            m.d.sync += [tag.eq(dut.i.payload.data), have.eq(1)]
+        with m.If(end):
+            m.d.sync += [follow.eq(0), have.eq(0)]
+            with m.If(accepted & follow & ((wanted == 15) | (have & (wanted < length)))):
+                m.d.sync += [due.eq(1), place.eq(given + Mux(wanted == 15, 0, wanted + 1))]
+                with m.If(wanted == 15):
+                    m.d.sync += tag.eq(length)
+        with m.If(due & out & (taken == place)):
+            m.d.comb += Assert(dut.o.payload == tag)
+            m.d.sync += due.eq(0)
+
+        # For induction: how the registers relate to all this.
+        start, write, read = dut._start, dut._write, dut._read
+        stored = Signal(4)
+        distance = Signal(5)
+        overflowed = Signal()
+        m.d.comb += [
+            stored.eq(start - read),
+            distance.eq(place - taken),
+            overflowed.eq(received != dut._count),
+            Assert(held == stored + dut.o.valid),
+            Assert((write - start)[:4] == dut._count + 1),
+            Assert(stored + dut._count + 1 <= self.depth),
+            Assert(dut._count <= received),
+            Assert(~overflowed | dut._overflow),
+            Assert(~follow | (received != 0)),
+            Assert(have == (follow & (wanted != 15) & (received > wanted))),
+            Assert(~due | (distance < held)),
+            spy.addr.eq(Mux(due, read + distance - dut.o.valid, start + 1 + wanted)),
+        ]
+        with m.If(due & dut.o.valid & (distance == 0)):
+            m.d.comb += Assert(dut.o.payload == tag)
+        with m.Elif(due | (have & (dut._count > wanted))):
+            m.d.comb += Assert(spy.data == tag)
+
+        m.d.comb += [Cover(due & out & (taken == place)), Cover(dut.damaged & (held > 6))]
+        return m
+
+
+def test_only_intact_frames_come_out_whole_and_in_order() -> None:
+    prove(StoreHarness(), 2)
+    cover(StoreHarness(), 24)
