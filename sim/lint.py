@@ -17,6 +17,10 @@ WAIVED = {
     "UNUSEDSIGNAL": "struct ports are flattened, and not every bit of every address is decoded",
     "PINCONNECTEMPTY": "unused outputs of a shared component are left open",
     "UNDRIVEN": "signals of width zero and interface members that a constant drives elsewhere",
+    "ASCRANGE": "signals of width zero have the range [-1:0], which nothing refers to",
+    "PROCASSINIT": "registers have a value at power-up",
+    "CASEINCOMPLETE": "what a case does not name keeps the value assigned before it",
+    "CMPCONST": "a comparison that one configuration needs is constant in another",
 }
 """Warnings that are expected, and why each is harmless."""
 

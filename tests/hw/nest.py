@@ -1,0 +1,44 @@
+"""The loop nest of `hw/README.md` as plain Python, for the units that walk it."""
+
+import random
+from collections.abc import Iterator
+
+from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.descriptor import COUNTS, Level, field_widths
+from dorefabric.hw.isa import DESCRIPTOR_FIELDS
+
+__all__ = ["held", "random_descriptor", "tile_levels"]
+
+
+def random_descriptor(config: FabricConfig, rng: random.Random) -> dict[str, int]:
+    """Fields within what the circuit holds, with small loop counts."""
+    fields = {field.name: rng.randrange(1 << field_widths(config)[field.name]) for field in DESCRIPTOR_FIELDS}
+    small = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes", "out_stride")
+    fields |= {name: rng.randint(1, 3) for name in small}
+    return fields | {
+        "in_width": rng.randint(1, 20), "in_height": rng.randint(1, 6), "x_stride": rng.randint(1, 3),
+        "y_stride": rng.randint(1, 3), "out_width": rng.randint(1, fields["x_tiles"] * config.rows),
+    }  # fmt: skip
+
+
+def held(fields: dict[str, int]) -> dict[str, int]:
+    """The descriptor as the circuit holds it: counts less one."""
+    return {name: value - 1 if name in COUNTS else value for name, value in fields.items()}
+
+
+def tile_levels(d: dict[str, int]) -> Iterator[tuple[int, int, int, int, int]]:
+    """(channel tile, y, pixel tile, pool position, level at the end) of every tile of results, in order."""
+    for ct in range(d["channel_tiles"]):
+        for y in range(d["y_count"]):
+            for xt in range(d["x_tiles"]):
+                for p in range(d["pool_taps"]):
+                    level = Level.POOL
+                    if p == d["pool_taps"] - 1:
+                        level = Level.COLUMN
+                        if xt == d["x_tiles"] - 1:
+                            level = Level.ROW
+                            if y == d["y_count"] - 1:
+                                level = Level.CHANNEL
+                                if ct == d["channel_tiles"] - 1:
+                                    level = Level.END
+                    yield ct, y, xt, p, level

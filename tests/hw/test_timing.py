@@ -1,0 +1,38 @@
+"""The cycle model's closed form against the rule it stands for, and its latencies against their definition."""
+
+import random
+
+import pytest
+from nest import random_descriptor, tile_levels
+
+from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.timing import FETCH_CYCLES, LOOP_COUNTS, Cycles, Pipeline, descriptor_cycles
+
+CONFIG = FabricConfig(rows=8, columns=8, lanes=32, tile_columns=2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_last_steps_are_a_drain_apart(seed: int) -> None:
+    d = random_descriptor(CONFIG, random.Random(seed))
+    drain = d["planes"] * CONFIG.drain_slots
+    now, last, stalls = 0, -drain, 0
+    for _ in tile_levels(d):
+        now += d["pairs"] * d["taps"] * d["chunks"]  # the cycle after the tile's last step, if that does not wait
+        wait = max(0, last + drain - (now - 1))
+        now, stalls = now + wait, stalls + wait
+        last = now - 1
+    cycles = descriptor_cycles(CONFIG, d)
+    assert cycles.stalls == stalls
+    assert cycles.steps + stalls == now
+    assert cycles.cycles == FETCH_CYCLES + d["planes"] + 1 + now + Pipeline.of(CONFIG).bits + drain + 1
+
+
+@pytest.mark.parametrize("name", LOOP_COUNTS)
+def test_a_loop_that_never_runs_takes_the_fetch(name: str) -> None:
+    d = random_descriptor(CONFIG, random.Random(0)) | {name: 0}
+    assert descriptor_cycles(CONFIG, d) == Cycles(FETCH_CYCLES, 0, 0)
+
+
+def test_pipeline_of_a_small_ice40() -> None:
+    config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=4, technology="ice40")
+    assert Pipeline.of(config) == Pipeline(memory=1, activations=7, accumulate=8, drain=7, bits=11)
