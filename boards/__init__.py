@@ -1,1 +1,20 @@
 """Supported boards: each is data, a platform and a configuration that has been shown to route."""
+
+from . import arty_a7, hx8k_evn, icebreaker, tang_nano_9k, tang_nano_20k, ulx3s_85f
+from .board import Board, BoardError
+
+__all__ = ["BOARDS", "Board", "BoardError", "get_board"]
+
+BOARDS: dict[str, Board] = {
+    module.BOARD.name: module.BOARD
+    for module in (icebreaker, hx8k_evn, ulx3s_85f, tang_nano_9k, tang_nano_20k, arty_a7)
+}
+"""Every supported board by name."""
+
+
+def get_board(name: str) -> Board:
+    """The board called ``name``; `BoardError` when there is none."""
+    try:
+        return BOARDS[name]
+    except KeyError:
+        raise BoardError(f"unknown board {name!r}; supported boards: {', '.join(sorted(BOARDS))}") from None

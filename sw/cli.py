@@ -18,7 +18,7 @@ from dorefabric.hw.errors import DorefabricError
 __all__ = ["VERBS", "CheckFailed", "main"]
 
 VERBS = (
-    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "boards", "doctor",
+    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "bench", "boards", "doctor",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         module = importlib.import_module(f"dorefabric.sw.commands.{verb}")
         sub = verbs.add_parser(
             verb,
-            help=module.__doc__.splitlines()[0],
+            help=str(module.__doc__).splitlines()[0],
             description=module.__doc__,
             epilog=f"example: {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DorefabricError, ModuleNotFoundError) as error:
         message = str(error)
         if isinstance(error, ModuleNotFoundError):
+            if str(error.name).startswith("dorefabric"):
+                raise
             message = f'this needs the Python package {error.name}; pip install "dorefabric[all]"'
         status = _fail(message)
         if args.json:

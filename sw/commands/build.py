@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from rich.markup import escape
+
 from .common import console
 
 EXAMPLE = "dorefabric build icebreaker -o build/icebreaker"
@@ -18,8 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.boards import get_board
-    from dorefabric.boards.build import build
+    from dorefabric.boards.build import Step, build
 
-    report = build(get_board(args.board), args.output, seed=args.seed)
+    board = get_board(args.board)
+    with console.status(f"building {board.title}") as status:
+
+        def show(step: Step) -> None:
+            status.update(f"{step.name}, {step.seconds:.0f} s  [dim]{escape(step.detail[:80])}[/dim]")
+
+        report = build(board, args.output, seed=args.seed, progress=show)
     console.print(report.table())
     return report.to_dict()

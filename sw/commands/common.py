@@ -33,7 +33,8 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
 def progress_bar(description: str, total: int) -> Iterator["_Advance"]:
     """A progress bar on standard error; the value called with (done) moves it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    terminal = Console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
         yield _Advance(progress, progress.add_task(description, total=total))
 
 

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = target_config(args)
     from dorefabric.sw.compile import compile_graph
     from dorefabric.sw.lower import lower
-    from dorefabric.sw.train import load_model
+    from dorefabric.sw.model_file import load_model
 
     graph = lower(load_model(args.model), name=args.model)
     program = compile_graph(graph, config)

@@ -79,12 +79,16 @@ class _Background:
 
         def work() -> None:
             try:
-                self._outcome = build(board, directory, cancel=self._cancel)
+                self._outcome = build(board, directory, progress=self._check)
             except BaseException as error:
                 self._outcome = error
 
         self._thread = threading.Thread(target=work, name="build")
         self._thread.start()
+
+    def _check(self, step: Any) -> None:
+        if self._cancel.is_set():
+            raise KeyboardInterrupt
 
     def result(self) -> Any:
         self._thread.join()
@@ -102,8 +106,10 @@ def _software(board: Any, folder: Path, seed: int) -> dict[str, Any]:
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.interpret import interpret
     from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
     from dorefabric.sw.reference import evaluate
-    from dorefabric.sw.train import TrainConfig, evaluate_accuracy, load_model, train
+    from dorefabric.sw.train import TrainConfig, train
+    from dorefabric.sw.train import evaluate as evaluate_accuracy
 
     console.rule("1 · train on scikit-learn's handwritten digits: W1A2, and its float twin")
     accuracies = {}

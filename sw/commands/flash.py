@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.boards import get_board
-    from dorefabric.boards.build import flash
+    from dorefabric.boards.flash import flash
 
     board = get_board(args.board)
     flash(board, args.directory)

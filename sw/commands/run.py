@@ -1,6 +1,7 @@
 """Run a program on a board, or on the simulated board, through a serial port."""
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from .common import console, load_array, progress_bar, save_array
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         accelerator.load(program)
         with progress_bar("images", len(images)) as advance:
             result = accelerator.run(images, progress=advance)
-        statistics = link.statistics()
+        statistics = asdict(link.statistics)
     finally:
         link.close()
     save_array(args.output, result)

@@ -90,8 +90,8 @@ def _golden(path: str, images: np.ndarray) -> tuple[dict[str, np.ndarray], Any]:
     """Every tensor of the golden model, and the comparison of the golden model with PyTorch."""
     from dorefabric.sw.compare import compare
     from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
     from dorefabric.sw.reference import evaluate
-    from dorefabric.sw.train import load_model
 
     model = load_model(path)
     graph = lower(model, name=path)

@@ -13,7 +13,7 @@ __all__ = ["EXAMPLE", "add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="DATASET", help="digits, mnist or cifar10")
+    parser.add_argument("dataset", metavar="DATASET", help="digits, mnist, cifar10 or svhn")
     parser.add_argument("--model", required=True, metavar="NAME", help="reference network")
     parser.add_argument("--bits", required=True, metavar="W,A[,G]", help="weight, activation, gradient bits; 32: float")
     parser.add_argument("--epochs", type=int, help="default: the model's own")
@@ -24,11 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from dorefabric.sw.datasets import DATASETS
     from dorefabric.sw.models import MODELS
     from dorefabric.sw.train import TrainConfig, train
 
-    if args.dataset not in ("digits", "mnist", "cifar10"):
-        raise DorefabricError(f"unknown data set {args.dataset!r}; known: digits, mnist, cifar10")
+    if args.dataset not in DATASETS:
+        raise DorefabricError(f"unknown data set {args.dataset!r}; known: {', '.join(DATASETS)}")
     if args.model not in MODELS:
         raise DorefabricError(f"unknown model {args.model!r}; known: {', '.join(MODELS)}")
     if args.epochs is not None and args.epochs < 1:

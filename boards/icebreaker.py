@@ -1,0 +1,51 @@
+"""1BitSquared iCEBreaker: Lattice iCE40UP5K, 12 MHz, FT2232H."""
+
+from typing import TYPE_CHECKING
+
+from dorefabric.hw.config import FabricConfig
+
+from .board import Board, Resources
+from .clocking import Ice40Pll
+
+if TYPE_CHECKING:
+    from amaranth.build import Platform
+
+__all__ = ["BOARD"]
+
+
+def _platform() -> "Platform":
+    from amaranth_boards.icebreaker import ICEBreakerPlatform
+
+    return ICEBreakerPlatform()
+
+
+BOARD = Board(
+    name="icebreaker",
+    title="1BitSquared iCEBreaker",
+    device="iCE40UP5K-SG48",
+    platform=_platform,
+    clock="clk12",
+    input_hz=12_000_000,
+    pll=Ice40Pll.solve(12_000_000, 18_000_000),
+    resources=Resources(lut=5280, flip_flops=5280, block_ram=30, block_ram_bits=4096),
+    bitstream="top.bin",
+    programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
+    leds=1,
+    config=FabricConfig(
+        name="icebreaker",
+        rows=2,
+        columns=4,
+        lanes=64,
+        tile_columns=4,
+        accumulator_bits=20,
+        threshold_bits=16,
+        weight_depth=256,
+        feature_depth=256,
+        threshold_depth=2048,
+        program_depth=256,
+        tap_depth=256,
+        technology="ice40",
+        clock_frequency=18_000_000,
+        baud_rate=3_000_000,
+    ),
+)

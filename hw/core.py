@@ -1,0 +1,158 @@
+"""The core: everything between the host's bus and the feature memory. See `hw/README.md` for the data path."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from .array import SystolicArray
+from .bus import BusSignature
+from .config import FabricConfig
+from .drain import DrainControl
+from .features import FeatureMemory
+from .feeder import Feeder
+from .host import HostPort
+from .memory import BlockMemory
+from .pipeline import delay
+from .rotate import Rotate
+from .sequencer import Sequencer
+from .timing import Pipeline
+from .writer import Writer
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """A complete accelerator behind a `bus.BusSignature`, with the memory map of `registers`.
+
+    Writes are accepted in every cycle, reads one at a time. While ``busy``, accesses to anything but registers are
+    dropped (writes) or answered with whatever is there (reads). Reset stops a run; it leaves the memories as they are.
+
+    Members
+    -------
+    bus : In(BusSignature())
+    busy : Out
+    """
+
+    def __init__(self, config: FabricConfig) -> None:
+        self.config = config
+        super().__init__({"bus": In(BusSignature()), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        times = Pipeline.of(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.feeder = feeder = Feeder(config)
+        m.submodules.features = features = FeatureMemory(config)
+        m.submodules.rotate = rotate = Rotate(config)
+        m.submodules.array = array = SystolicArray(config)
+        m.submodules.drain = drain = DrainControl(config)
+        m.submodules.writer = writer = Writer(config)
+        m.submodules.taps = taps = BlockMemory(width=32, depth=config.tap_depth)
+        self._host(m, sequencer, feeder, features, rotate, array, taps)
+
+        m.d.comb += self.busy.eq(sequencer.busy)
+        for unit in (feeder, drain, writer):
+            m.d.comb += [unit.descriptor.eq(sequencer.descriptor), unit.start.eq(sequencer.start)]
+
+        # Addresses, operands.
+        m.d.comb += [
+            sequencer.pair_address.eq(feeder.pair_address),
+            sequencer.issue.eq(feeder.issue),
+            sequencer.stall.eq(feeder.stall),
+            feeder.pair_word.eq(sequencer.pair_word),
+            taps.read_address.eq(feeder.tap_address),
+            feeder.tap_word.eq(taps.read_data),
+            features.addresses.eq(feeder.addresses),
+            rotate.words.eq(features.words),
+            rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
+            rotate.valid.eq(delay(m, feeder.valid, times.memory, name="valid")),
+            array.activations.eq(rotate.activations),
+        ]
+
+        # Control. The feeder is at cycle 3; each signal is delayed to where the array or the drain uses it.
+        late = times.accumulate - 3
+        enable = delay(m, feeder.enable, late, name="enable", reset=True)
+        level = delay(m, feeder.level, times.drain - 1 - 3, name="level", reset=True)
+        clear = Signal(init=1)
+        level_late = delay(m, level, times.accumulate - (times.drain - 1), name="level_late", reset=True)
+        with m.If(enable):
+            m.d.sync += clear.eq(level_late != 0)  # the step after the last one of a tile starts from zero
+        m.d.comb += [
+            array.control.weight_address.eq(
+                delay(m, feeder.weight_address, times.weight_address - 3, name="weight_address")
+            ),
+            array.control.enable.eq(enable),
+            array.control.clear.eq(clear),
+            array.control.double.eq(delay(m, feeder.double, late, name="double")),
+            drain.level.eq(level),
+            array.control.capture.eq(drain.capture),
+            array.control.first.eq(drain.first),
+            array.control.advance.eq(drain.advance),
+            array.control.base.eq(drain.base),
+            array.control.raw.eq(sequencer.descriptor.raw),
+        ]
+
+        # Results.
+        m.d.comb += [
+            writer.level.eq(delay(m, level, times.bits - 2 - (times.drain - 1), name="level_writer", reset=True)),
+            writer.bits.eq(array.bits),
+            writer.prepare.eq(sequencer.prepare),
+            writer.prepare_first.eq(sequencer.prepare_first),
+            sequencer.done.eq(writer.done),
+            features.store.eq(writer.store),
+        ]
+        return m
+
+    def _host(self, m, sequencer, feeder, features, rotate, array, taps) -> None:
+        """Host accesses: where the bits of an offset go, see `registers`."""
+        config = self.config
+        times = Pipeline.of(config)
+        # A feature word takes the way of an activation; address, bank and piece are held by the access.
+        m.submodules.host = host = HostPort(read_cycles=times.activations - 3)
+        connect(m, flipped(self.bus), host.bus)
+        access = host.access
+        idle_write = Signal()
+        m.d.comb += [
+            sequencer.access.eq(access),
+            idle_write.eq(access.write & ~sequencer.busy),
+            taps.write_address.eq(access.offset),
+            taps.write_data.eq(access.data),
+            taps.write_enable.eq(access.space.taps & idle_write),
+        ]
+
+        piece_bits, row_bits = ceil_log2(config.bus_words), ceil_log2(config.rows)
+        column_bits, tile_bits = ceil_log2(config.tile_columns), ceil_log2(config.tiles)
+        piece = access.offset[:piece_bits]
+
+        word = access.offset[piece_bits:]
+        bank, address = word[:row_bits], word[row_bits:]
+        m.d.comb += [
+            features.host.valid.eq(access.space.features & idle_write),
+            features.host.address.eq(address),
+            features.host.bank.eq(bank),
+            features.host.piece.eq(piece),
+            features.host.data.eq(access.data),
+            feeder.host_read.eq(access.space.features & ~sequencer.busy),
+            feeder.host_address.eq(address),
+            feeder.host_bank.eq(bank),
+        ]
+
+        entry = Mux(access.space.weights, word, access.offset)
+        m.d.comb += [
+            array.host.weight.eq(access.space.weights & idle_write),
+            array.host.threshold.eq(access.space.thresholds & idle_write),
+            array.host.column.eq(entry[:column_bits]),
+            array.host.tile.eq(entry[column_bits : column_bits + tile_bits]),
+            array.host.address.eq(entry[column_bits + tile_bits :]),
+            array.host.piece.eq(piece),
+            array.host.data.eq(access.data),
+        ]
+
+        with m.If(access.space.registers):
+            m.d.comb += host.answer.eq(sequencer.register_word)
+        with m.Elif(access.space.program):
+            m.d.comb += host.answer.eq(sequencer.program_word)
+        with m.Elif(access.space.features):
+            m.d.comb += host.answer.eq(rotate.activations[0].word_select(piece, min(32, config.lanes)))

@@ -1,0 +1,75 @@
+"""A layer descriptor as the circuit holds it: the fields of `isa`, in as many bits as the memories make meaningful."""
+
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from .config import FabricConfig
+from .isa import DESCRIPTOR_FIELDS
+
+__all__ = ["COUNTS", "LEVEL_BITS", "Level", "coordinate_bits", "descriptor_layout", "field_widths"]
+
+COUNTS = (
+    "planes",
+    "x_tiles",
+    "y_count",
+    "channel_tiles",
+    "pool_taps",
+    "taps",
+    "chunks",
+    "pairs",
+    "out_stride",
+)
+"""Fields that are held less one, as the index of the last: what a loop counter is compared with."""
+
+
+class Level:
+    """How far the loops advance after the last step of a tile of results. 0: the step is not the last of its tile."""
+
+    POOL = 1  # next pool position of the same pixels
+    COLUMN = 2  # next pixel tile
+    ROW = 3  # next output row
+    CHANNEL = 4  # next channel tile
+    END = 5  # the descriptor is done
+
+
+LEVEL_BITS = 3
+
+
+def field_widths(config: FabricConfig) -> dict[str, int]:
+    """Bits of every field that the circuit holds.
+
+    Addresses are modulo the memory's power of two. Loop counts are as wide as the memory that the loop walks through,
+    and image sizes as wide as the feature memory allows: a descriptor beyond that has no meaning, as it would pass
+    the same words again.
+    """
+    feature, tap = config.feature_address_bits, ceil_log2(config.tap_depth)
+    program, weight, threshold = (
+        ceil_log2(config.program_depth),
+        config.weight_address_bits,
+        config.threshold_address_bits,
+    )
+    width = min(16, feature + ceil_log2(config.rows) + 1)
+    widths = {
+        "last": 1, "raw": 1, "planes": ceil_log2(max(config.activation_bits, config.accumulator_bits)),
+        "feature_base": feature, "x_step": feature, "y_step": feature,
+        "x_tiles": feature, "y_count": feature, "channel_tiles": weight, "pool_taps": tap,
+        "taps": tap, "chunks": feature, "tap_base": tap, "pair_base": program, "pairs": program,
+        "in_width": width, "in_height": width, "x_stride": 8, "y_stride": 8,
+        "weight_base": weight, "weight_step": weight, "threshold_base": threshold, "threshold_step": threshold,
+        "out_base": feature, "out_row_step": feature, "out_pixel_step": feature, "out_plane_step": feature,
+        "out_stride": 8, "out_segment": 8, "out_width": width, "out_group_step": feature,
+    }  # fmt: skip
+    return {field.name: min(field.width, widths[field.name]) for field in DESCRIPTOR_FIELDS}
+
+
+def coordinate_bits(config: FabricConfig) -> int:
+    """Bits of an input coordinate, modulo which a negative one is beyond any image.
+
+    The largest is that of the last row of a partly filled pixel tile: less than in_width + rows · 255 + 32.
+    """
+    return ((1 << field_widths(config)["in_width"]) + config.rows * 255 + 64).bit_length()
+
+
+def descriptor_layout(config: FabricConfig) -> data.StructLayout:
+    """The descriptor's registers; those of `COUNTS` hold the field less one."""
+    return data.StructLayout(field_widths(config))

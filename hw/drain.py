@@ -1,0 +1,65 @@
+"""Drain control: tells the column tiles when to capture accumulators and how to turn them into code bits."""
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import FabricConfig
+from .descriptor import LEVEL_BITS, Level, descriptor_layout
+from .pipeline import delay
+from .slots import SlotCounter
+
+__all__ = ["DrainControl"]
+
+
+class DrainControl(wiring.Component):
+    """Makes the ``capture``, ``first``, ``advance``, ``base`` of `tile.control_layout` from the level of each tile.
+
+    The threshold address moves on by threshold_step after the last tile of results of a channel tile.
+
+    Members
+    -------
+    descriptor : In
+    start : In; a descriptor begins
+    level : In; `Level` of a tile's last step in cycle ``drain`` - 1, else 0
+    capture, first, advance, base : Out
+    """
+
+    def __init__(self, config: FabricConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "descriptor": In(descriptor_layout(config)),
+                "start": In(1),
+                "level": In(LEVEL_BITS),
+                "capture": Out(1),
+                "first": Out(1),
+                "advance": Out(1),
+                "base": Out(config.threshold_address_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.slots = slots = SlotCounter(self.config)
+        m.d.comb += [
+            slots.start.eq(self.level != 0),
+            slots.planes.eq(self.descriptor.planes),
+            self.first.eq(slots.first_plane),
+            # Three cycles from a slot's first to its turn at the head of the ring.
+            self.advance.eq(delay(m, slots.row, 3, name="advance", reset=True)),
+            # drain - 1 to accumulate + 1
+            self.capture.eq(delay(m, slots.start, 3, name="capture", reset=True)),
+        ]
+        # The base is used one cycle after the slot count, so it changes one cycle after the last slot.
+        channel_ends = Signal()
+        with m.If(slots.start):
+            m.d.sync += channel_ends.eq(self.level >= Level.CHANNEL)
+        next_channel = delay(m, slots.last & channel_ends, 1, name="next_channel", reset=True)
+        base = Signal.like(self.base, reset_less=True)
+        m.d.comb += self.base.eq(base)
+        with m.If(self.start):
+            m.d.sync += base.eq(self.descriptor.threshold_base)
+        with m.Elif(next_channel):
+            m.d.sync += base.eq(base + self.descriptor.threshold_step)
+        return m

@@ -1,0 +1,182 @@
+"""Feeder: turns the loop counters into feature addresses, padding masks, rotation and weight addresses."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import FabricConfig
+from .descriptor import LEVEL_BITS, Level, coordinate_bits, descriptor_layout
+from .isa import PAIR_FIELDS, TAP_FIELDS, Field
+from .loops import Loops
+from .pipeline import delay
+
+__all__ = ["Feeder"]
+
+
+def _fields(word: Signal, fields: tuple[Field, ...]) -> dict:
+    """Named bit fields of a program word."""
+    values = {}
+    for field in fields:
+        bits = word[field.lsb : field.lsb + field.width]
+        values[field.name] = bits.as_signed() if field.signed else bits
+    return values
+
+
+class Feeder(wiring.Component):
+    """Issues the steps of a descriptor, one a cycle, and addresses the memories for them.
+
+    The only unit that waits (see `Loops`); what it sends out is never held up. Addresses are kept incrementally: no
+    multiplier. Stages are numbered in cycles after the issue, as in `timing.Pipeline`; the position in the image
+    (row_base, column_offset, x, y) and the weights' channel tile live at stage 1 and move on when the last step of a
+    tile passes there.
+
+    While no descriptor runs, the host reads the feature memory through the same stages: a ``host_read`` held with its
+    address and bank gives the word to row 0 of the rotation network.
+
+    Members
+    -------
+    descriptor, start : In; fields (static) and the strobe that begins it
+    tap_address, pair_address : Out; of tap and program memory, cycle 0
+    tap_word, pair_word : In; cycle 1
+    host_read, host_address, host_bank : In
+    addresses : Out, one per bank, cycle 5
+    rotation, valid : Out; cycle 5 (they are ahead of the words by the memory's latency)
+    weight_address : Out; cycle 3
+    double : Out; cycle 3, with ``enable``: the accumulators double before this step
+    enable : Out; cycle 3, a step
+    level : Out; cycle 3, `Level` of a tile's last step
+    active, issue, stall : Out; cycle 0, for the counters
+    """
+
+    def __init__(self, config: FabricConfig) -> None:
+        self.config = config
+        feature = config.feature_address_bits
+        super().__init__(
+            {
+                "descriptor": In(descriptor_layout(config)),
+                "start": In(1),
+                "tap_address": Out(ceil_log2(config.tap_depth)),
+                "tap_word": In(32),
+                "pair_address": Out(ceil_log2(config.program_depth)),
+                "pair_word": In(32),
+                "host_read": In(1),
+                "host_address": In(feature),
+                "host_bank": In(ceil_log2(config.rows)),
+                "addresses": Out(data.ArrayLayout(feature, config.rows)),
+                "rotation": Out(ceil_log2(config.rows)),
+                "valid": Out(config.rows),
+                "weight_address": Out(config.weight_address_bits),
+                "double": Out(1),
+                "enable": Out(1),
+                "level": Out(LEVEL_BITS),
+                "active": Out(1),
+                "issue": Out(1),
+                "stall": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, d = self.config, self.descriptor
+        m.submodules.loops = loops = Loops(config)
+        m.d.comb += [
+            loops.descriptor.eq(d),
+            loops.start.eq(self.start),
+            self.active.eq(loops.active),
+            self.issue.eq(loops.issue),
+            self.stall.eq(loops.stall),
+            self.pair_address.eq(d.pair_base + loops.pair),
+        ]
+
+        # Stage 0: the taps of pool position p begin at tap_base + p * taps.
+        tap_start = Signal.like(self.tap_address, reset_less=True)
+        m.d.comb += self.tap_address.eq(tap_start + loops.tap)
+        with m.If(self.start | (loops.level >= Level.COLUMN)):
+            m.d.sync += tap_start.eq(d.tap_base)
+        with m.Elif(loops.level == Level.POOL):
+            m.d.sync += tap_start.eq(tap_start + d.taps + 1)
+
+        # Flags along the stages.
+        level_1 = delay(m, loops.level, 1, name="level", reset=True)
+        first_chunk = delay(m, loops.first_chunk, 3, name="first_chunk")
+        first_of_pair = delay(m, loops.first_of_pair, 1, name="first_of_pair")
+        issue_2 = delay(m, loops.issue, 2, name="issue", reset=True)
+        first_of_pair_2 = delay(m, first_of_pair, 1, name="first_of_pair_late")
+        m.d.comb += [
+            self.enable.eq(delay(m, issue_2, 1, name="issue_late", reset=True)),
+            self.level.eq(delay(m, level_1, 2, name="level_late", reset=True)),
+        ]
+
+        # Stage 1: position in the image, and the words from the memories.
+        tap, pair = _fields(self.tap_word, TAP_FIELDS), _fields(self.pair_word, PAIR_FIELDS)
+        row_base = Signal.like(d.feature_base, reset_less=True)
+        column_offset = Signal.like(d.feature_base, reset_less=True)
+        x, y = (Signal(coordinate_bits(config), name=name, reset_less=True) for name in ("x", "y"))
+        weight_tile = Signal.like(self.weight_address, reset_less=True)
+        with m.If(level_1 == Level.COLUMN):
+            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + d.x_stride * config.rows)]
+        with m.If(level_1 == Level.ROW):
+            m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride)]
+        with m.If(level_1 == Level.CHANNEL):
+            m.d.sync += [row_base.eq(d.feature_base), y.eq(0), weight_tile.eq(weight_tile + d.weight_step)]
+        with m.If((level_1 == Level.ROW) | (level_1 == Level.CHANNEL)):
+            m.d.sync += [column_offset.eq(0), x.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [
+                row_base.eq(d.feature_base), column_offset.eq(0), x.eq(0), y.eq(0), weight_tile.eq(d.weight_base),
+            ]  # fmt: skip
+
+        # Stages 2 and 3: sums. A tap's chunks and a pair's weights lie in a row, so only their first is computed.
+        position = Signal.like(row_base, reset_less=True)
+        offset = Signal.like(row_base, reset_less=True)
+        tap_address = Signal.like(row_base, reset_less=True)
+        address = Signal.like(row_base, reset_less=True)
+        weight_first = Signal.like(weight_tile, reset_less=True)
+        weight_address = Signal.like(weight_tile, reset_less=True)
+        m.d.sync += [
+            position.eq(row_base + column_offset),
+            offset.eq(tap["feature_offset"] + pair["feature_offset"]),
+            tap_address.eq(position + offset),
+            weight_first.eq(weight_tile + pair["weight_offset"]),
+        ]
+        with m.If(issue_2):
+            m.d.sync += weight_address.eq(Mux(first_of_pair_2, weight_first, weight_address + 1))
+        m.d.comb += [
+            self.weight_address.eq(weight_address),
+            self.double.eq(delay(m, pair["double"] & first_of_pair, 2, name="double")),
+        ]
+
+        # Stage 4: address of the first bank, coordinates of the rows, padding.
+        with m.If(self.host_read):
+            m.d.sync += address.eq(self.host_address)
+        with m.Elif(self.enable):
+            m.d.sync += address.eq(Mux(first_chunk, tap_address, address + 1))
+        tap_x, tap_y = Signal.like(x, reset_less=True), Signal.like(y, reset_less=True)
+        y_inside = Signal(reset_less=True)
+        m.d.sync += [tap_x.eq(x + tap["dx"]), tap_y.eq(y + tap["dy"]), y_inside.eq(tap_y < d.in_height)]
+        inside = []
+        for row in range(config.rows):
+            row_x = Signal.like(x, name=f"row_x_{row}", reset_less=True)
+            m.d.sync += row_x.eq(tap_x + d.x_stride * row)
+            inside.append((row_x < d.in_width) & y_inside)
+        valid = Signal(config.rows, reset_less=True)
+        rotation = Signal.like(self.rotation, reset_less=True)
+        tap_rotation = delay(m, tap["rotation"][: len(rotation)], 2, name="rotation")
+        m.d.sync += [
+            valid.eq(Cat(inside) | self.host_read.replicate(config.rows)),
+            rotation.eq(Mux(self.host_read, self.host_bank, tap_rotation)),
+        ]
+
+        # Stage 5: banks before the rotation have wrapped to the next pixel tile.
+        wrapped = Signal.like(address)
+        m.d.comb += wrapped.eq(address + d.x_step)
+        for bank in range(config.rows):
+            register = Signal.like(address, name=f"address_{bank}", reset_less=True)
+            m.d.sync += register.eq(Mux(bank < rotation, wrapped, address))
+            m.d.comb += self.addresses[bank].eq(register)
+        m.d.comb += [
+            self.valid.eq(delay(m, valid, 1, name="valid")),
+            self.rotation.eq(delay(m, rotation, 1, name="rotation_late")),
+        ]
+        return m

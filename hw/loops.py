@@ -1,0 +1,110 @@
+"""Loop counters of a descriptor: chunk, tap, plane pair inside a tile of results; pool position, tile, row, channel."""
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import FabricConfig
+from .descriptor import LEVEL_BITS, Level, descriptor_layout, field_widths
+
+__all__ = ["Loops"]
+
+
+class Loops(wiring.Component):
+    """Walks the loop nest of `hw/README.md`, one step a cycle.
+
+    The last step of a tile of results waits until planes × drain_slots cycles have passed since the one before: then
+    the drain that it starts follows the drain of the tile before without a gap. Nothing else ever waits.
+
+    Members
+    -------
+    descriptor : In
+    start : In; the first step may be issued in the next cycle
+    active : Out; between start and the last step
+    stall : Out; a step waits
+    issue : Out; the counters' step is issued in this cycle
+    tap, pair : Out; indices
+    first_chunk, first_of_pair : Out; the step begins a tap, a plane pair
+    level : Out; `Level` if an issued step is the last of its tile, else 0
+    """
+
+    def __init__(self, config: FabricConfig) -> None:
+        self.config = config
+        widths = field_widths(config)
+        super().__init__(
+            {
+                "descriptor": In(descriptor_layout(config)),
+                "start": In(1),
+                "active": Out(1),
+                "stall": Out(1),
+                "issue": Out(1),
+                "tap": Out(widths["taps"]),
+                "pair": Out(widths["pairs"]),
+                "first_chunk": Out(1),
+                "first_of_pair": Out(1),
+                "level": Out(LEVEL_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        d = self.descriptor
+
+        # Inside a tile: the counters move every cycle, and so do the flags of their last values.
+        chunk = Signal.like(d.chunks)
+        chunk_last, tap_last, pair_last = Signal(), Signal(), Signal()
+        m.d.comb += [
+            chunk_last.eq(chunk == d.chunks),
+            tap_last.eq(chunk_last & (self.tap == d.taps)),
+            pair_last.eq(tap_last & (self.pair == d.pairs)),
+            self.first_chunk.eq(chunk == 0),
+            self.first_of_pair.eq(self.first_chunk & (self.tap == 0)),
+        ]
+
+        # The outer counters move with the last step of a tile, at least four cycles apart: their flags may be
+        # registers.
+        nest = [
+            (field, Signal.like(d[field], name=f"{field}_index"), Signal(name=f"{field}_last", reset_less=True))
+            for field in ("pool_taps", "x_tiles", "y_count", "channel_tiles")
+        ]
+        for field, index, last in nest:
+            m.d.sync += last.eq(index == d[field])
+
+        # Cycles until the drain of the tile before allows the next last step, less one.
+        slots = self.config.drain_slots
+        spacing = Signal(range((1 << len(d.planes)) * slots))
+        ready = Signal()
+        m.d.comb += [
+            ready.eq(spacing == 0),
+            self.stall.eq(self.active & pair_last & ~ready),
+            self.issue.eq(self.active & ~self.stall),
+        ]
+        with m.If(~ready):
+            m.d.sync += spacing.eq(spacing - 1)
+
+        with m.If(self.start):
+            m.d.sync += self.active.eq(1)
+        with m.If(self.issue):
+            m.d.sync += chunk.eq(chunk + 1)
+            with m.If(chunk_last):
+                m.d.sync += [chunk.eq(0), self.tap.eq(self.tap + 1)]
+            with m.If(tap_last):
+                m.d.sync += [self.tap.eq(0), self.pair.eq(self.pair + 1)]
+            with m.If(pair_last):
+                m.d.sync += [self.pair.eq(0), spacing.eq(d.planes * slots + slots - 1)]
+                m.d.comb += self.level.eq(Level.POOL)
+                carry = 1
+                for level, (_, index, last) in zip(
+                    (Level.COLUMN, Level.ROW, Level.CHANNEL, Level.END), nest, strict=True
+                ):
+                    advance = Signal(name=f"advance_{level}")
+                    m.d.comb += advance.eq(carry & last)
+                    with m.If(carry):
+                        m.d.sync += index.eq(index + 1)
+                    with m.If(advance):
+                        m.d.sync += index.eq(0)
+                        m.d.comb += self.level.eq(level)
+                    carry = advance
+                with m.If(carry):
+                    m.d.sync += self.active.eq(0)
+        return m

@@ -1,0 +1,164 @@
+"""Column tile: the cell that repeats along the array."""
+
+from amaranth import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import FabricConfig
+from .element import Element
+from .memory import BlockMemory
+from .pipeline import delay
+from .threshold import ThresholdColumn
+from .timing import memory_latency
+
+__all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
+
+
+def activation_layout(config: FabricConfig) -> data.ArrayLayout:
+    """One word of ``lanes`` bits for each row."""
+    return data.ArrayLayout(config.lanes, config.rows)
+
+
+def control_layout(config: FabricConfig) -> data.StructLayout:
+    """What tells a tile what to do. Cycles are those of `timing.Pipeline`, for tile 0.
+
+    weight_address : word of the weight memory; cycle ``weight_address``
+    enable, clear, double : of the elements; cycle ``accumulate``
+    capture : load the drain rings; cycle ``accumulate`` + 1
+    first, base, advance : of the threshold columns; cycles ``drain``, ``drain`` + 1 and ``drain`` + 3 of a slot
+    raw : static while a descriptor runs
+    """
+    return data.StructLayout(
+        {
+            "weight_address": config.weight_address_bits,
+            "enable": 1,
+            "clear": 1,
+            "double": 1,
+            "capture": 1,
+            "first": 1,
+            "advance": 1,
+            "raw": 1,
+            "base": config.threshold_address_bits,
+        }
+    )
+
+
+def host_layout(config: FabricConfig) -> data.StructLayout:
+    """A word that the host writes into a weight or threshold memory.
+
+    weight, threshold : strobes
+    tile : tiles that the write still has to pass: 0 at the tile that it is for
+    column : column in the tile
+    piece : which 32 bits of the weight word
+    address : word or entry
+    data : 32 bits
+    """
+    return data.StructLayout(
+        {
+            "weight": 1,
+            "threshold": 1,
+            "tile": ceil_log2(config.tiles),
+            "column": ceil_log2(config.tile_columns),
+            "piece": ceil_log2(config.bus_words),
+            "address": max(config.weight_address_bits, config.threshold_address_bits),
+            "data": 32,
+        }
+    )
+
+
+class Tile(wiring.Component):
+    """``rows`` × ``tile_columns`` processing elements, their weights, drain rings and threshold units.
+
+    Everything that comes in goes out to the next tile one cycle later, so that tile j does what tile 0 does j cycles
+    later. The weight memory gives one word of tile_columns × lanes bits a cycle and is a `BlockMemory` for each
+    ``lanes`` or 32 bits of it, whichever is less, which is what the host writes at once.
+
+    Members
+    -------
+    activations, control, host : In; `activation_layout`, `control_layout`, `host_layout`
+    next_activations, next_control, next_host : Out; the same one cycle later, for the next tile
+    bits : Out, one code or raw bit per column, of the slot whose ``first`` was at cycle 0 at cycle 4
+    """
+
+    def __init__(self, config: FabricConfig) -> None:
+        self.config = config
+        activations, control, host = activation_layout(config), control_layout(config), host_layout(config)
+        super().__init__(
+            {
+                "activations": In(activations),
+                "control": In(control),
+                "host": In(host),
+                "next_activations": Out(activations),
+                "next_control": Out(control),
+                "next_host": Out(host),
+                "bits": Out(config.tile_columns),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, control, host = self.config, self.control, self.host
+        self._pass_on(m)
+        selected = Signal()
+        m.d.comb += selected.eq(host.tile == 0)
+
+        for index in range(config.tile_columns):
+            addressed = Signal(name=f"addressed_{index}")
+            m.d.comb += addressed.eq(selected & (host.column == index))
+            weights = self._weights(m, index, addressed)
+
+            m.submodules[f"column_{index}"] = column = ThresholdColumn(config)
+            m.d.comb += [
+                column.capture.eq(control.capture),
+                column.first.eq(control.first),
+                column.advance.eq(control.advance),
+                column.raw.eq(control.raw),
+                column.base.eq(control.base),
+                column.write_enable.eq(addressed & host.threshold),
+                column.write_address.eq(host.address),
+                column.write_data.eq(host.data),
+                self.bits[index].eq(column.bit),
+            ]
+            for row in range(config.rows):
+                m.submodules[f"element_{row}_{index}"] = element = Element(
+                    lanes=config.lanes, accumulator_bits=config.accumulator_bits, technology=config.technology
+                )
+                m.d.comb += [
+                    element.activations.eq(self.activations[row]),
+                    element.weights.eq(weights),
+                    element.enable.eq(control.enable),
+                    element.clear.eq(control.clear),
+                    element.double.eq(control.double),
+                    column.accumulators[row].eq(element.accumulator),
+                ]
+        return m
+
+    def _weights(self, m: Module, index: int, addressed: Signal) -> Signal:
+        """The weight word of a column, `memory_latency` cycles after its address."""
+        config, control, host = self.config, self.control, self.host
+        width = min(32, config.lanes)
+        word = Signal(config.lanes, name=f"weights_{index}")
+        for piece in range(config.bus_words):
+            m.submodules[f"weights_{index}_{piece}"] = memory = BlockMemory(width=width, depth=config.weight_depth)
+            m.d.comb += [
+                memory.read_address.eq(control.weight_address),
+                memory.write_enable.eq(addressed & host.weight & (host.piece == piece)),
+                memory.write_address.eq(host.address),
+                memory.write_data.eq(host.data),
+                word.word_select(piece, width).eq(memory.read_data),
+            ]
+        return delay(m, word, memory_latency(config.technology) - 1, name=f"weights_{index}_register")
+
+    def _pass_on(self, m: Module) -> None:
+        """Registers towards the next tile."""
+        activations = Signal.like(self.activations, reset_less=True)
+        control = Signal.like(self.control, reset_less=True)
+        host = Signal.like(self.host, reset_less=True)
+        m.d.sync += [activations.eq(self.activations), control.eq(self.control), host.eq(self.host)]
+        m.d.sync += host.tile.eq(self.host.tile - 1)
+        m.d.comb += [
+            self.next_activations.eq(activations),
+            self.next_control.eq(control),
+            self.next_host.eq(host),
+        ]

@@ -1,0 +1,150 @@
+"""Writer: pools the code bits and stores them into the feature memory, where the next layer finds them."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import FabricConfig
+from .descriptor import LEVEL_BITS, Level, descriptor_layout
+from .features import store_layout
+from .pipeline import delay
+from .pool import RunningMaximum
+from .slots import SlotCounter
+
+__all__ = ["Writer"]
+
+
+class Writer(wiring.Component):
+    """Stores the bits of every slot; addresses as in `layout`, kept incrementally.
+
+    Within a plane, the rows' pixels follow each other in x: ``out_stride`` of them lie in one bank, then the bank
+    changes, and after the last bank the address moves to the next group. The next plane goes over the same pixels.
+
+    Members
+    -------
+    descriptor : In
+    prepare : In; set for planes cycles before ``start``, with ``prepare_first`` in the first of them
+    start : In; a descriptor begins
+    level : In; `Level` of a tile of results, two cycles before its first bits, else 0
+    bits : In, ``columns`` bits of a slot
+    store : Out; `features.store_layout`, two cycles after the address of the slot, one after its bits
+    done : Out; in the cycle before the last store of the descriptor is in memory
+    """
+
+    def __init__(self, config: FabricConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "descriptor": In(descriptor_layout(config)),
+                "prepare": In(1),
+                "prepare_first": In(1),
+                "start": In(1),
+                "level": In(LEVEL_BITS),
+                "bits": In(config.columns),
+                "store": Out(store_layout(config)),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, d = self.config, self.descriptor
+        rows, rows_bits = config.rows, ceil_log2(config.rows)
+        segment_bits = ceil_log2(config.segments)
+
+        # One cycle before the bits: slot, and address of its pixel.
+        m.submodules.slots = slots = SlotCounter(config)
+        level = Signal(LEVEL_BITS, reset_less=True)
+        first_position = Signal(reset_less=True)
+        m.d.comb += [slots.start.eq(self.level != 0), slots.planes.eq(d.planes)]
+        with m.If(slots.start):
+            m.d.sync += [level.eq(self.level), first_position.eq(level != Level.POOL)]
+        with m.If(self.start):
+            m.d.sync += level.eq(Level.END)  # whatever comes next is a first pool position
+
+        plane_top, plane_offset = (Signal.like(d.out_base, name=n, reset_less=True) for n in ("top", "plane_offset"))
+        with m.If(self.prepare):  # plane_top = (planes - 1) * out_plane_step
+            m.d.sync += plane_top.eq(Mux(self.prepare_first, 0, plane_top + d.out_plane_step))
+        with m.If(self.start | slots.last):
+            m.d.sync += plane_offset.eq(plane_top)
+        with m.Elif(slots.last_slot):
+            m.d.sync += plane_offset.eq(plane_offset - d.out_plane_step)
+
+        # The pixel of the slot, and that of slot 0.
+        pixel = Signal.like(d.out_base, reset_less=True)
+        bank = Signal(rows_bits, reset_less=True)
+        phase = Signal.like(d.out_stride, reset_less=True)  # x modulo out_stride
+        pixel_0, bank_0, phase_0 = (Signal.like(s, name=f"{s.name}_0", reset_less=True) for s in (pixel, bank, phase))
+        after_pixel, after_bank, after_phase = (Signal.like(s, name=f"{s.name}_after") for s in (pixel, bank, phase))
+        m.d.comb += [after_pixel.eq(pixel), after_bank.eq(bank), after_phase.eq(phase)]
+        with m.If(slots.row):
+            m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1)]
+            with m.If(phase == d.out_stride):
+                m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
+                with m.If(bank != rows - 1):
+                    # Back to the same place in the next bank.
+                    m.d.comb += after_pixel.eq(pixel + d.out_pixel_step - d.out_group_step)
+
+        # Pixels left in the image row, and addresses where rows and channel tiles begin.
+        remaining = Signal(len(d.out_width) + 1, reset_less=True)
+        row_base, chunk_base = (Signal.like(d.out_base, name=n, reset_less=True) for n in ("row_base", "chunk_base"))
+        segment = Signal(segment_bits, reset_less=True)
+        next_chunk, next_row = Signal.like(chunk_base), Signal.like(row_base)
+        m.d.comb += [
+            next_chunk.eq(chunk_base + (segment == config.segments - 1)),
+            next_row.eq(row_base + d.out_row_step),
+        ]
+        with m.If(self.prepare):
+            m.d.sync += [chunk_base.eq(d.out_base + d.out_segment[segment_bits:]), segment.eq(d.out_segment)]
+
+        m.d.sync += [pixel.eq(after_pixel), bank.eq(after_bank), phase.eq(after_phase)]
+        with m.If(slots.last_slot):
+            m.d.sync += [pixel.eq(pixel_0), bank.eq(bank_0), phase.eq(phase_0)]
+        with m.If(slots.last & (level == Level.COLUMN)):
+            m.d.sync += [
+                pixel.eq(after_pixel), bank.eq(after_bank), phase.eq(after_phase),
+                pixel_0.eq(after_pixel), bank_0.eq(after_bank), phase_0.eq(after_phase),
+                remaining.eq(remaining - rows),
+            ]  # fmt: skip
+        begin = Signal.like(row_base)
+        m.d.comb += begin.eq(chunk_base)
+        with m.If(slots.last & (level == Level.ROW)):
+            m.d.comb += begin.eq(next_row)
+        with m.If(slots.last & (level == Level.CHANNEL)):
+            m.d.comb += begin.eq(next_chunk)
+            m.d.sync += [chunk_base.eq(next_chunk), segment.eq(segment + 1)]
+        with m.If(self.start | (slots.last & ((level == Level.ROW) | (level == Level.CHANNEL)))):
+            m.d.sync += [
+                row_base.eq(begin), remaining.eq(d.out_width),
+                pixel.eq(begin), bank.eq(0), phase.eq(0),
+                pixel_0.eq(begin), bank_0.eq(0), phase_0.eq(0),
+            ]  # fmt: skip
+
+        # With the bits: address of the word.
+        in_image = Signal()
+        m.d.comb += in_image.eq(~remaining[-1] & (remaining > slots.slot))
+        address = Signal.like(pixel, name="word_address", reset_less=True)
+        m.d.sync += address.eq(pixel + plane_offset)
+
+        m.submodules.pool = pool = RunningMaximum(config)
+        m.d.comb += [
+            pool.plane.eq(slots.plane),
+            pool.slot.eq(slots.slot),
+            pool.first_plane.eq(delay(m, slots.first_plane, 1, name="first_plane")),
+            pool.first_position.eq(delay(m, first_position, 1, name="first_position_late")),
+            pool.valid.eq(delay(m, slots.active, 1, name="active", reset=True)),
+            pool.bits.eq(self.bits),
+        ]
+
+        # After the bits.
+        stored = slots.row & in_image & (level != Level.POOL)
+        m.d.comb += [
+            self.store.valid.eq(delay(m, stored, 2, name="stored", reset=True)),
+            self.store.address.eq(delay(m, address, 1, name="word_address_late")),
+            self.store.bank.eq(delay(m, bank, 2, name="word_bank")),
+            self.store.segment.eq(delay(m, segment, 2, name="word_segment")),
+            self.store.bits.eq(pool.maximum),
+            self.done.eq(delay(m, slots.last & (level == Level.END), 3, name="done", reset=True)),
+        ]
+        return m

@@ -1,0 +1,47 @@
+"""The Verilog of the designs that are simulated, generated once and cached by the sources it comes from."""
+
+import functools
+import importlib.metadata
+import json
+from pathlib import Path
+
+import dorefabric.hw
+from dorefabric.hw.config import FabricConfig
+
+from .cache import cached, digest
+
+__all__ = ["board_verilog", "core_verilog"]
+
+
+def core_verilog(config: FabricConfig) -> str:
+    """The core with its bus: ports clk, rst, bus__request__*, bus__response__*."""
+    from dorefabric.hw.core import Core
+
+    return _cached(Core, config)
+
+
+def board_verilog(config: FabricConfig) -> str:
+    """The whole design with its UART: ports clk, rst, rx, tx."""
+    from dorefabric.hw.top import UartTop
+
+    return _cached(UartTop, config)
+
+
+def _cached(top: type, config: FabricConfig) -> str:
+    version = importlib.metadata.version("amaranth")
+    parts: list[bytes | str] = [*_sources(), version, top.__name__, json.dumps(config.to_dict())]
+    entry, _ = cached("verilog", digest(parts), lambda folder: _generate(top, config, folder))
+    return (entry / "top.v").read_text()
+
+
+@functools.cache
+def _sources() -> list[bytes]:
+    """Everything in `dorefabric.hw` that the Verilog may depend on."""
+    folder = Path(next(iter(dorefabric.hw.__path__)))
+    return [part for path in sorted(folder.glob("*.py")) for part in (path.name.encode(), path.read_bytes())]
+
+
+def _generate(top: type, config: FabricConfig, folder: Path) -> None:
+    from amaranth.back import verilog
+
+    (folder / "top.v").write_text(verilog.convert(top(config), name="top"))

@@ -1,0 +1,58 @@
+"""Measure a figure: random layers, CNV, MNIST, the link under errors, the gate-level netlist."""
+
+import argparse
+from typing import Any
+
+from dorefabric.sw.cli import CheckFailed
+
+from .common import console, parse_bits, progress_bar, table
+
+EXAMPLE = "dorefabric bench layers --count 2000"
+
+__all__ = ["EXAMPLE", "add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE", parser_class=type(parser))
+    layers = figures.add_parser("layers", help="random layers at every (W, A) on one generated design")
+    layers.add_argument("--count", type=int, default=2000)
+    cnv = figures.add_parser("cnv", help="CNV, one image: every layer, cycles, simulation speed")
+    cnv.add_argument("--bits", default="1,1", metavar="W,A")
+    cnv.add_argument("--board", default="ulx3s_85f", metavar="NAME")
+    mnist = figures.add_parser("mnist", help="train, interpret 10,000 test images, simulate a part of them")
+    mnist.add_argument("--model", default="lenet", metavar="NAME")
+    mnist.add_argument("--bits", default="1,2", metavar="W,A")
+    mnist.add_argument("--data-dir", required=True, metavar="DIR")
+    mnist.add_argument("--board", default="ulx3s_85f", metavar="NAME")
+    mnist.add_argument("--simulate", type=int, default=500, metavar="N", help="images through Verilator")
+    mnist.add_argument("-o", "--output", required=True, metavar="FILE.pt", help="checkpoint; trained if absent")
+    link = figures.add_parser("link", help="the simulated board with errors on the line")
+    link.add_argument("--board", default="icebreaker", metavar="NAME")
+    link.add_argument("--error-rate", type=float, default=0.001, metavar="P")
+    link.add_argument("--images", type=int, default=10)
+    gates = figures.add_parser("gates", help="the synthesised netlist on one digits image")
+    gates.add_argument("--board", default="icebreaker", metavar="NAME")
+    for figure in (layers, cnv, mnist, link, gates):
+        figure.add_argument("--seed", type=int, default=0)
+        figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from dorefabric.sim import benchmarks
+
+    figure = getattr(benchmarks, args.figure)
+    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed")
+    options = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    if "board" in args:
+        from dorefabric.boards import get_board
+
+        options["config"] = get_board(args.board).config
+    if "bits" in args:
+        options["bits"] = parse_bits(args.bits)[:2]
+    report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
+    for name, columns, rows in report.pop("tables", []):
+        console.print(table(name, columns, rows))
+    console.print(report["summary"])
+    if report["differences"]:
+        raise CheckFailed(f"{report['differences']} differences", report)
+    return report

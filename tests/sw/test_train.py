@@ -1,0 +1,307 @@
+"""Training: figures, checkpoints that survive anything, resuming bit for bit."""
+
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from dorefabric.sw import train as module
+from dorefabric.sw.datasets import load_dataset
+from dorefabric.sw.layers import QuantConv2d
+from dorefabric.sw.model_file import EpochMetrics, ModelFileError, load_model, read_model_file, save_model
+from dorefabric.sw.models import build_model
+from dorefabric.sw.train import TrainConfig, TrainError, evaluate, train
+
+torch.set_num_threads(1)    # many small operations: threads only wait for each other
+
+DIGITS = TrainConfig(dataset="digits", model="digits", epochs=2, progress=False)
+
+
+def same_state(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two epochs of the digits, with gradient bits so that the noise is part of it."""
+    config = replace(DIGITS, gradient_bits=6, output=tmp_path_factory.mktemp("trained") / "digits.pt")
+    return config, train(config)
+
+
+def test_learns(trained):
+    config, result = trained
+    assert [metrics.epoch for metrics in result.history] == [1, 2]
+    assert result.history[1].loss < result.history[0].loss
+    assert result.test_accuracy > 0.6
+    assert result.output == config.output
+    assert not result.model.training
+    images, labels = load_dataset("digits", None, "test")
+    assert evaluate(result.model, images, labels) == result.test_accuracy
+
+
+def test_the_seed_decides(trained):
+    config, result = trained
+    before = torch.get_rng_state()
+    torch.rand(7)                                   # the caller's random state plays no part
+    moved = torch.get_rng_state()
+    assert same_state(train(replace(config, output=None)).model, result.model)
+    assert torch.equal(torch.get_rng_state(), moved)
+    torch.set_rng_state(before)
+    assert not same_state(train(replace(config, output=None, seed=1)).model, result.model)
+
+
+def test_file_holds_what_it_says(trained):
+    config, result = trained
+    content = torch.load(config.output, weights_only=True)
+    assert content["format"] == "dorefabric-model" and content["version"] == 1
+    assert content["model"] == "digits" and content["dataset"] == "digits"
+    assert content["bits"] == [1, 2, 6] and content["input_shape"] == [1, 8, 8] and content["seed"] == 0
+    assert [EpochMetrics(**metrics) for metrics in content["history"]] == result.history
+    model = load_model(config.output, "digits")
+    assert same_state(model, result.model) and not model.training
+    assert [m.gradient_bits for m in model.modules() if isinstance(m, QuantConv2d)] == [32, 6, 6]
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Stop])
+def test_resume_is_bit_identical(trained, tmp_path, interruption):
+    config, whole = trained
+    config = replace(config, output=tmp_path / "deep" / "digits.pt")
+
+    def stop(metrics):
+        raise interruption
+
+    with pytest.raises(interruption):
+        train(config, on_epoch=stop)
+    assert len(read_model_file(config.output)["history"]) == 1
+    result = train(replace(config, resume=True))
+    assert same_state(result.model, whole.model)
+    assert [m.loss for m in result.history] == [m.loss for m in whole.history]
+    # Nothing is left to do: the same again.
+    assert same_state(train(replace(config, resume=True)).model, whole.model)
+
+
+def test_interrupted_inside_an_epoch(trained, tmp_path, monkeypatch):
+    """Ctrl-C in the second epoch: the file of the first stays, and continuing gives the same network."""
+    config, whole = trained
+    config = replace(config, output=tmp_path / "digits.pt")
+    calls = 0
+    real = module._augmented
+
+    def interrupt(images, recipe):
+        nonlocal calls
+        calls += 1
+        if calls == 60:
+            raise KeyboardInterrupt
+        return real(images, recipe)
+
+    monkeypatch.setattr(module, "_augmented", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    assert len(read_model_file(config.output)["history"]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.pt"]
+    assert same_state(train(replace(config, resume=True)).model, whole.model)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("disk full")])
+def test_interrupted_while_saving(trained, tmp_path, monkeypatch, fault):
+    _, result = trained
+    path = tmp_path / "digits.pt"
+    save_model(result.model, path, name="digits", bits=(1, 2, 6))
+    good = path.read_bytes()
+
+    def half(content, file):
+        file.write(b"half of it")
+        raise fault
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(type(fault) if isinstance(fault, Exception) else fault):
+        save_model(result.model, path, name="digits", bits=(1, 2, 6))
+    assert path.read_bytes() == good
+    assert [p.name for p in tmp_path.iterdir()] == ["digits.pt"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_stops(tmp_path, monkeypatch, value):
+    config = replace(DIGITS, output=tmp_path / "digits.pt")
+    calls = 0
+    real = torch.nn.functional.cross_entropy
+
+    def broken(logits, labels):
+        nonlocal calls
+        calls += 1
+        return real(logits, labels) * (value if calls == 50 else 1)
+
+    monkeypatch.setattr(module.functional, "cross_entropy", broken)
+    with pytest.raises(TrainError) as error:
+        train(config)
+    assert str(error.value) == (f"the loss became {value} in epoch 2, step 5: lower the learning rate "
+                                f"(0.005); {config.output} keeps epoch 1")
+    assert len(read_model_file(config.output)["history"]) == 1
+    load_model(config.output)
+
+
+def test_resume_refuses_another_training(trained):
+    config, _ = trained
+    with pytest.raises(TrainError) as error:
+        train(replace(config, resume=True, activation_bits=3))
+    assert str(error.value) == \
+        f"cannot resume: {config.output} was trained with bits [1, 2, 6], not [1, 3, 6]"
+    with pytest.raises(TrainError, match="was trained with seed 0, not 7"):
+        train(replace(config, resume=True, seed=7))
+
+
+def test_resume_needs_a_training_file(trained, tmp_path):
+    config, result = trained
+    path = tmp_path / "digits.pt"
+    with pytest.raises(ModelFileError, match="does not exist"):
+        train(replace(config, resume=True, output=path))
+    save_model(result.model, path, name="digits", bits=(1, 2, 6))
+    with pytest.raises(TrainError) as error:
+        train(replace(config, resume=True, output=path))
+    assert str(error.value) == f"cannot resume: {path} holds no training state"
+
+
+# Model files -----------------------------------------------------------------------------------------
+
+def refused(path, name=None):
+    with pytest.raises(ModelFileError) as error:
+        load_model(path, name)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def changed(source, path, **changes):
+    content = torch.load(source, weights_only=True)
+    content.update(changes)
+    torch.save({key: value for key, value in content.items() if value is not Stop}, path)
+    return path
+
+
+def test_refused_files(trained, tmp_path):
+    good = trained[0].output
+    path = tmp_path / "bad.pt"
+    assert refused(path) == f"model file {path} does not exist"
+    assert refused(tmp_path) == f"model file {tmp_path} does not exist"
+    for content in (b"", b"P", b"hello, world", good.read_bytes()[7:]):
+        path.write_bytes(content)
+        assert refused(path) == f"{path} is not a dorefabric model file"
+    torch.save([1, 2], path)
+    assert refused(path) == f"{path} is not a dorefabric model file"
+    torch.save(build_model("digits", 1, 2), path)             # a pickled module: foreign, and never run
+    assert refused(path) == f"{path} is not a dorefabric model file"
+    assert refused(good, "lenet") == f"{good} holds the network 'digits', not 'lenet'"
+    changed(good, path, version=2)
+    assert refused(path) == f"{path} has model file version 2; this dorefabric reads up to 1: update it"
+    changed(good, path, model="vgg")
+    assert refused(path) == f"{path} holds the unknown network 'vgg'"
+    changed(good, path, history=Stop)
+    assert refused(path) == f"{path} is damaged: it lacks history"
+    for changes in ({"model": "mlp"}, {"bits": [1, 9, 32]}, {"bits": 3}, {"state_dict": {}}):
+        changed(good, path, **changes)
+        assert "does not fit the network" in refused(path)
+
+
+def test_truncated_and_flipped_files(trained, tmp_path):
+    raw = trained[0].output.read_bytes()
+    path = tmp_path / "bad.pt"
+    for length in (3, 100, len(raw) // 2, len(raw) - 1):
+        path.write_bytes(raw[:length])
+        assert refused(path) == f"{path} is damaged or incomplete"
+    rng = np.random.default_rng(0)
+    refusals = 0
+    for position in rng.integers(4, len(raw), 40):
+        path.write_bytes(raw[:position] + bytes((raw[position] ^ 255,)) + raw[position + 1:])
+        try:  # padding between the records may change without harm
+            assert same_state(load_model(path), trained[1].model)
+        except ModelFileError:
+            refusals += 1
+    assert refusals > 20
+
+
+# Configuration, evaluation, progress -------------------------------------------------------------------
+
+@pytest.mark.parametrize("changes, message", [
+    ({"model": "vgg"}, "unknown network 'vgg': choose one of digits, resnet-digits, mlp, lenet, cnv, svhn"),
+    ({"model": "lenet"}, "network 'lenet' takes data set 'mnist', not 'digits'"),
+    ({"weight_bits": 9}, "weight bits must be 1 to 8, or 32 for float, not 9"),
+    ({"gradient_bits": 0}, "gradient bits must be 1 to 8, or 32 for float, not 0"),
+    ({"epochs": 0}, "epochs must be at least 1, not 0"),
+    ({"batch_size": 1}, "batch size must be at least 2, not 1"),
+    ({"learning_rate": -1.0}, "learning rate must be a positive number, not -1.0"),
+    ({"learning_rate": math.nan}, "learning rate must be a positive number, not nan"),
+    ({"optimizer": "lion"}, "optimizer must be 'adam' or 'sgd', not 'lion'"),
+    ({"shift": -1}, "shift must be at least 0 pixels, not -1"),
+    ({"seed": -1}, "seed must be 0 to 2**63 - 1, not -1"),
+    ({"resume": True}, "resume needs an output: the checkpoint to continue from")])
+def test_bad_configuration(changes, message):
+    with pytest.raises(ValueError) as error:
+        replace(DIGITS, **changes)
+    assert str(error.value) == message
+
+
+def test_recipe():
+    recipe = replace(DIGITS, epochs=None, learning_rate=0.1, optimizer="sgd").recipe
+    assert (recipe.epochs, recipe.learning_rate, recipe.optimizer) == (40, 0.1, "sgd")
+
+
+def test_other_bits_and_sgd_train():
+    first, second = train(replace(DIGITS, model="resnet-digits", weight_bits=2, activation_bits=32,
+                                  optimizer="sgd", learning_rate=0.05)).history
+    assert second.loss < first.loss and second.train_accuracy > first.train_accuracy + 0.1
+
+
+def test_shift_moves_whole_images():
+    """A one-pixel image moves as a whole: its centre of mass, the same in both channels, moves uniformly."""
+    images = torch.zeros(512, 2, 9, 11, dtype=torch.uint8)
+    images[:, 0, 4, 5], images[:, 1, 4, 5] = 255, 51
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        moved = module._augmented(images, replace(DIGITS, shift=1.5).recipe)
+    assert moved.shape == images.shape and moved.min() >= 0
+    torch.testing.assert_close(moved[:, 1], moved[:, 0] / 5)
+    torch.testing.assert_close(moved[:, 0].sum(dim=(1, 2)), torch.ones(512))
+    for axis, size, centre in ((1, 9, 4), (2, 11, 5)):
+        shift = (moved[:, 0].sum(dim=3 - axis) * torch.arange(size)).sum(dim=1) - centre
+        assert shift.abs().max() <= 1.5 + 1e-5
+        assert shift.max() > 1.4 and shift.min() < -1.4 and shift.mean().abs() < 0.1
+
+
+def test_no_augmentation_leaves_the_pixels():
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(module._augmented(images, replace(DIGITS, shift=0.0).recipe), images / 255)
+
+
+def test_flip_mirrors_half():
+    images = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8).repeat(200, 1, 1, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        seen = module._augmented(images, replace(DIGITS.recipe, shift=0, flip=True))
+    mirrored = (seen == images.flip(3) / 255).flatten(1).all(dim=1)
+    assert ((seen == images / 255).flatten(1).all(dim=1) ^ mirrored).all()
+    assert 60 < mirrored.sum() < 140
+
+
+def test_evaluate():
+    images, labels = load_dataset("digits", None, "test")
+    model = build_model("digits", 1, 2)
+    assert evaluate(model, images, labels, 7) == evaluate(model, images, labels, 355)
+    assert model.training
+    with pytest.raises(ValueError, match="must be equally many, not 355 and 3"):
+        evaluate(model, images, labels[:3])
+
+
+def test_progress_is_printed():
+    text = io.StringIO()
+    train(replace(DIGITS, epochs=1, progress=True), console=Console(file=text, width=100))
+    assert "epoch   1/1  loss" in text.getvalue() and "test" in text.getvalue()
