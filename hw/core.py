@@ -110,7 +110,7 @@ class Core(wiring.Component):
         config = self.config
         times = Pipeline.of(config)
         # A feature word takes the way of an activation; address, bank and piece are held by the access.
-        m.submodules.host = host = HostPort(read_cycles=times.activations - 2)
+        m.submodules.host = host = HostPort(read_cycles=times.activations - 3)
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()

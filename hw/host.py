@@ -1,6 +1,6 @@
 """Host port: takes requests from the bus, one a cycle for writes, one at a time for reads."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,14 +18,15 @@ ACCESS_LAYOUT = data.StructLayout(
 class HostPort(wiring.Component):
     """Decodes bus requests.
 
-    A write is one cycle of ``access``. A read holds ``access`` with ``write`` clear for ``read_cycles`` cycles; the
-    ``answer`` in the last of them is the response. An address in no space takes writes and answers reads with what
-    ``answer`` is when no space is selected.
+    A write is one cycle of ``access``, that in which it is accepted. A read holds ``access`` for ``read_cycles`` + 1
+    cycles and is accepted in the last of them, when ``answer`` becomes the response; it waits for the response before
+    it to be taken. Nothing of a request is kept here: by the rules of streams it stands still until it is accepted.
+    An address in no space takes writes and answers reads with what ``answer`` is when no space is selected.
 
     Parameters
     ----------
     read_cycles : int
-        The longest way from an access to its answer, less one: at least 1.
+        The longest way from an access to its answer: at least 1.
 
     Members
     -------
@@ -41,37 +42,25 @@ class HostPort(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         request, response = self.bus.request, self.bus.response
-        offset = Signal(OFFSET_BITS, reset_less=True)
-        word = Signal(32, reset_less=True)
-        write = Signal(reset_less=True)
-        space = Signal(ACCESS_LAYOUT["space"].shape)
-        waiting = Signal(range(self.read_cycles + 1))
+        selected = Signal()
+        number = request.payload.address[OFFSET_BITS:]
+        elapsed = Signal(range(self.read_cycles + 1))
         answer = Signal(32, reset_less=True)
-        reading = Signal()
+        answered = Signal()
         m.d.comb += [
-            reading.eq(waiting != 0),
-            request.ready.eq(~reading & ~response.valid),
-            self.access.space.eq(space),
-            self.access.write.eq(write),
-            self.access.offset.eq(offset),
-            self.access.data.eq(word),
+            selected.eq(request.valid & (request.payload.write | ~response.valid)),
+            *(self.access.space[name].eq(selected & (number == index)) for name, index in SPACES.items()),
+            self.access.write.eq(request.payload.write),
+            self.access.offset.eq(request.payload.address[:OFFSET_BITS]),
+            self.access.data.eq(request.payload.data),
+            answered.eq(selected & ~request.payload.write & (elapsed == self.read_cycles)),
+            request.ready.eq(Mux(request.payload.write, 1, answered)),
             response.payload.eq(answer),
         ]
-        with m.If(~reading):
-            m.d.sync += space.eq(0)
-        with m.If(request.valid & request.ready):
-            m.d.sync += [
-                offset.eq(request.payload.address[:OFFSET_BITS]),
-                word.eq(request.payload.data),
-                write.eq(request.payload.write),
-                *(space[name].eq(request.payload.address[OFFSET_BITS:] == number) for name, number in SPACES.items()),
-            ]
-            with m.If(~request.payload.write):
-                m.d.sync += waiting.eq(self.read_cycles)
-        with m.If(reading):
-            m.d.sync += waiting.eq(waiting - 1)
-            with m.If(waiting == 1):
-                m.d.sync += [answer.eq(self.answer), response.valid.eq(1), space.eq(0)]
+        with m.If(answered):
+            m.d.sync += [answer.eq(self.answer), response.valid.eq(1), elapsed.eq(0)]
+        with m.Elif(selected & ~request.payload.write):
+            m.d.sync += elapsed.eq(elapsed + 1)
         with m.If(response.valid & response.ready):
             m.d.sync += response.valid.eq(0)
         return m

@@ -72,13 +72,14 @@ class Sequencer(wiring.Component):
         pointer = Signal(len(program.read_address) + 1)
         next_descriptor = Signal.like(pointer)
         word = Signal(range(DESCRIPTOR_WORDS))  # of the descriptor, counted from the first one of the state
-        run_ends, layer_begins, layer_counts = Signal(), Signal(), Signal()
+        run_ends, layer_begins = Signal(), Signal()
 
         register_write = Signal()
         index = access.offset[:4]
         m.d.comb += register_write.eq(access.space.registers & access.write)
-        self._registers(m, register_write, index, next_descriptor, run_ends)
-        counters = self._layer_counters(m, layer_begins, layer_counts)
+        interval = Signal(32)
+        self._registers(m, register_write, index, next_descriptor, interval, run_ends)
+        m.d.sync += interval.eq(Mux(run_ends, 0, Mux(layer_begins, 1, interval + 1)))
         loading = Signal()
         empty = self._load(m, program.read_data, layer_begins, loading, word)
 
@@ -90,6 +91,16 @@ class Sequencer(wiring.Component):
             program.write_data.eq(access.data),
             self.busy.eq(1),
         ]
+        # The stall counter also adds one to the run count, after the stalls themselves have been stored.
+        steps, stalls = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        count_run = Signal()
+        with m.If(self.issue):
+            m.d.sync += steps.eq(steps + 1)
+        with m.If(self.stall | count_run):
+            m.d.sync += stalls.eq(Mux(count_run, program.read_data, stalls) + 1)
+        with m.If(layer_begins):
+            m.d.sync += [steps.eq(0), stalls.eq(0)]
+
         single = Signal()
         with m.FSM(name="state"):
             with m.State("idle"):
@@ -108,7 +119,7 @@ class Sequencer(wiring.Component):
 
             with m.State("fetch"):
                 # A word is there in the cycle after its address.
-                m.d.comb += [layer_begins.eq(word == 0), layer_counts.eq(1), loading.eq(word != 0)]
+                m.d.comb += [layer_begins.eq(word == 0), loading.eq(word != 0)]
                 m.d.sync += word.eq(word + 1)
                 with m.If(word != _PARAMETER_WORDS):
                     m.d.sync += pointer.eq(pointer + 1)
@@ -119,33 +130,31 @@ class Sequencer(wiring.Component):
                         m.next = "store"
 
             with m.State("prepare"):
-                m.d.comb += [self.prepare.eq(1), self.prepare_first.eq(word == 0), layer_counts.eq(1)]
+                m.d.comb += [self.prepare.eq(1), self.prepare_first.eq(word == 0)]
                 m.d.sync += word.eq(word + 1)
                 with m.If(word == self.descriptor.planes):
                     m.d.sync += word.eq(0)
                     m.next = "start"
 
             with m.State("start"):
-                m.d.comb += [self.start.eq(1), layer_counts.eq(1)]
+                m.d.comb += self.start.eq(1)
                 m.next = "run"
 
             with m.State("run"):
-                m.d.comb += [program.read_address.eq(self.pair_address), layer_counts.eq(1)]
+                m.d.comb += program.read_address.eq(self.pair_address)
                 with m.If(self.done):
                     m.next = "store"
 
             with m.State("store"):
-                # Words 0 to 2 are written; word 3 is read, and written with one more.
-                m.d.comb += program.write_enable.eq(word != 3)
-                m.d.sync += word.eq(word + 1)
-                with m.Switch(word):
-                    for number, counter in enumerate(counters):
-                        with m.Case(number):
-                            m.d.comb += program.write_data.eq(counter)
-                    with m.Default():
-                        m.d.comb += program.write_data.eq(program.read_data + 1)
+                # Words 0 to 2, then word 3 in two cycles: read, and written with one more.
+                m.d.comb += [
+                    count_run.eq(word == 3),
+                    program.write_enable.eq(word != 3),
+                    program.write_data.eq(Mux(word == 0, interval, Mux(word == 1, steps, stalls))),
+                ]
                 with m.If(word != 3):
                     m.d.sync += pointer.eq(pointer + 1)
+                m.d.sync += word.eq(word + 1)
                 with m.If(word == STORE_CYCLES - 1):
                     m.d.sync += [word.eq(0), next_descriptor.eq(pointer + 1)]
                     m.next = "fetch"
@@ -155,17 +164,18 @@ class Sequencer(wiring.Component):
         return m
 
     def _registers(
-        self, m: Module, register_write: Signal, index: Value, next_descriptor: Signal, run_ends: Signal
-    ) -> None:
+        self, m: Module, register_write: Signal, index: Value, next_descriptor: Signal, interval: Signal,
+        run_ends: Signal,
+    ) -> None:  # fmt: skip
         """Space 0 of the memory map, apart from starting a run and moving the descriptor register."""
         access = self.access
-        scratch, cycles, idle = Signal(32), Signal(32), Signal(32)
+        scratch, cycles = Signal(32), Signal(32)
         runs = Signal(24)
         words = constants(self.config) | {
             "status": Cat(self.busy, Const(0, 7), runs),
             "descriptor": next_descriptor,
             "cycles": cycles,
-            "idle": idle,
+            "idle": interval,
             "scratch": scratch,
         }
         with m.Switch(index):
@@ -179,22 +189,8 @@ class Sequencer(wiring.Component):
         m.d.sync += busy_before.eq(self.busy)
         with m.If(self.busy):
             m.d.sync += cycles.eq(Mux(busy_before, cycles + 1, 1))
-        with m.Else():
-            m.d.sync += idle.eq(idle + 1)
         with m.If(run_ends):
-            m.d.sync += [idle.eq(0), runs.eq(runs + 1)]
-
-    def _layer_counters(self, m: Module, begins: Signal, counts: Signal) -> list[Signal]:
-        """Cycles, steps and stalls of the descriptor, in the order of `isa.COUNTER_WORDS`."""
-        counters = []
-        for name, event in (("cycles", counts), ("steps", self.issue), ("stalls", self.stall)):
-            counter = Signal(32, name=f"layer_{name}", reset_less=True)
-            with m.If(begins):
-                m.d.sync += counter.eq(event)
-            with m.Elif(event):
-                m.d.sync += counter.eq(counter + 1)
-            counters.append(counter)
-        return counters
+            m.d.sync += runs.eq(runs + 1)
 
     def _load(self, m: Module, read_word: Value, begins: Signal, loading: Signal, word: Signal) -> Signal:
         """Put word number ``word`` - 1 of the descriptor into its fields; returns whether a loop count was 0."""
