@@ -117,7 +117,8 @@ class _Recipe:
     @property
     def identity(self) -> str:
         version = subprocess.run([*self.compiler, "--version"], capture_output=True, text=True, check=False).stdout
-        return repr((self.verilator.version, version, self.wave, VERILATOR_FLAGS, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS))
+        flags = (VERILATOR_FLAGS, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS)
+        return repr((self.verilator.version, version, self.wave, flags))
 
     def simulator(self, folder: Path, verilog: str, harness: Path, libraries: tuple[Path, ...]) -> None:
         """``simulator``, the program."""

@@ -30,9 +30,9 @@ def test_generated_designs(small, front, tmp_path):
 
 def test_mistakes_are_found(tmp_path):
     path = tmp_path / "top.v"
-    path.write_text("module top(input a, input b, output reg q); always @* if (a) q = b; endmodule")
+    path.write_text("module top(input a, input b, output reg q); always @* if (a) q = b; endmodule\n")
     assert any("LATCH" in line for line in lint([path]))
-    path.write_text("module top(output q); assign q = ; endmodule")
+    path.write_text("module top(output q); assign q = ; endmodule\n")
     assert "syntax error" in lint([path])[0]
 
 
