@@ -117,8 +117,9 @@ class _Recipe:
     @property
     def identity(self) -> str:
         version = subprocess.run([*self.compiler, "--version"], capture_output=True, text=True, check=False).stdout
+        shim = (SOURCES / "fst_compression.h").read_text() if self.wave == "fst" else ""
         flags = (VERILATOR_FLAGS, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS)
-        return repr((self.verilator.version, version, self.wave, flags))
+        return repr((self.verilator.version, version, self.wave, flags, shim))
 
     def simulator(self, folder: Path, verilog: str, harness: Path, libraries: tuple[Path, ...]) -> None:
         """``simulator``, the program."""
@@ -135,14 +136,22 @@ class _Recipe:
             runtime, _ = cached("runtime", digest([self.identity]), self.runtime)
             objects = self._compile([*model.glob("*.cpp"), harness], model)
             self.progress("C++: linking")
-            links = ["-pthread", *(["-lz", "-llz4"] if self.wave == "fst" else [])]
+            links = ["-pthread", *(["-lz"] if self.wave == "fst" and not self._has_own_fst_writer else [])]
             with _Commands() as commands:
                 commands.run("the C++ compiler", [
                     *self.compiler, "-o", str(folder / "simulator"), *objects, *map(str, runtime.glob("*.o")), *links,
                 ])  # fmt: skip
 
+    @property
+    def _has_own_fst_writer(self) -> bool:
+        """Newer versions write FST themselves; the library of older ones needs zlib's development files."""
+        return (self.verilator.root / "include" / "fstcpp").is_dir()
+
     def runtime(self, folder: Path) -> None:
         """Object files of Verilator's own library, the same for all designs."""
+        if self.wave == "fst" and self._has_own_fst_writer:
+            for name in ("lz4.h", "zlib.h"):
+                (folder / name).write_text('#include "fst_compression.h"\n')
         names = ["verilated", "verilated_threads", *([f"verilated_{self.wave}_c"] if self.wave else [])]
         self._compile([self.verilator.root / "include" / f"{name}.cpp" for name in names], folder, RUNTIME_FLAGS)
 
