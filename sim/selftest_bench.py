@@ -7,6 +7,7 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -177,7 +178,8 @@ class Uart:
 @cocotb.test(timeout_time=10, timeout_unit="sec")
 async def random_layers(dut):
     """Every recorded layer: equal feature maps, identity and cycle counters."""
-    host = {"bus": Bus, "axi": Axi, "uart": Uart}[VECTORS["front"]](dut)
+    fronts: dict[str, Any] = {"bus": Bus, "axi": Axi, "uart": Uart}
+    host = fronts[VECTORS["front"]](dut)
     host.reset.value = host.active
     cocotb.start_soon(Clock(host.clock, 10, unit="ns").start())
     await ClockCycles(host.clock, 4)
