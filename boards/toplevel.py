@@ -1,5 +1,7 @@
 """The board's top: clock, reset and pins around a design with a serial port."""
 
+from typing import Any
+
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -30,7 +32,7 @@ class ClockReset(wiring.Component):
         super().__init__({"clock": Out(1), "reset": Out(1, init=1)})
         self._board = board
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: Any) -> Module:
         board = self._board
         m = Module()
         pin = platform.request(board.clock, dir="-")
@@ -82,7 +84,7 @@ class BoardTop(wiring.Component):
         self._board = board
         self._design = design
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: Any) -> Module:
         board, design = self._board, self._design
         m = Module()
         m.submodules.clock = clock = ClockReset(board)

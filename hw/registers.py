@@ -45,7 +45,7 @@ REGISTERS = (
     Register("status", 5, "R", "bit 0 busy; bits [31:8] runs completed since reset"),
     Register("descriptor", 6, "R/W", "program address of the next descriptor; advances as descriptors complete"),
     Register("cycles", 7, "R", "clock cycles busy in the current or latest run"),
-    Register("idle", 8, "R", "clock cycles not busy since the latest run ended; while busy, cycles of the descriptor so far"),
+    Register("idle", 8, "R", "clock cycles since the latest run ended; while busy, since the descriptor's fetch began"),
     Register("scratch", 9, "R/W", "no effect; for link tests"),
 )
 

@@ -67,7 +67,12 @@ def run_bench(
     directory.mkdir(parents=True, exist_ok=True)
     source, results, log = directory / "top.v", directory / "results.xml", directory / "log.txt"
     source.write_text(verilog)
-    arguments = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-initial", "fast"]
+    arguments = {
+        "verilator": ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-initial", "fast"],
+        # In SystemVerilog a variable's initial value is no event, so that combinational blocks as Yosys writes them
+        # would not run at time 0; in Verilog it is. The later of two -g options counts.
+        "icarus": ["-g2005"],
+    }[simulator]
     environment = {
         **(cocotb_environment() if simulator == "verilator" else {}),
         _PARAMETERS: json.dumps(values or {}),
@@ -78,7 +83,7 @@ def run_bench(
         try:
             runner.build(
                 sources=[source], hdl_toplevel="top", build_dir=directory / "build", timescale=("1ns", "1ps"),
-                build_args=arguments if simulator == "verilator" else [], waves=wave, log_file=directory / "build.txt",
+                build_args=arguments, waves=wave, log_file=directory / "build.txt",
             )  # fmt: skip
         except RuntimeError:
             raise ToolError(f"{simulator} cannot compile the design: {_last_line(directory / 'build.txt')}") from None

@@ -126,7 +126,7 @@ async def _prepare(dut) -> tuple[_Array, np.random.Generator]:
     return _Array(dut, FabricConfig.from_dict(values["config"])), np.random.default_rng(values["seed"])
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def products_drained_raw(dut):
     array, rng = await _prepare(dut)
     config = array.config
@@ -140,7 +140,7 @@ async def products_drained_raw(dut):
         assert np.array_equal(_offset(codes, weight_bits, activation_bits) - mismatches, product)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def products_drained_through_thresholds(dut):
     array, rng = await _prepare(dut)
     config = array.config

@@ -3,7 +3,6 @@
 import random
 from typing import Any
 
-import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.task import resume
@@ -23,7 +22,7 @@ async def start(dut: Any, **inputs: int) -> None:
     for name, value in inputs.items():
         getattr(dut, name).value = value
     dut.rst.value = 1
-    cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())
+    Clock(dut.clk, PERIOD_NS, unit="ns").start()
     for _ in range(4):
         await RisingEdge(dut.clk)
     await FallingEdge(dut.clk)

@@ -16,7 +16,7 @@ from .bench import parameters
 from .bench_bus import BusMaster, CocotbLink
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def every_layer_equals_the_golden_model(dut):
     values = parameters()
     master = BusMaster(dut, stalls=values["stalls"], seed=values["seed"])

@@ -67,7 +67,7 @@ async def _open(dut: Any) -> tuple[_Line, FabricConfig, int]:
     return line, config, sequence
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def identity_and_memory_through_the_pins(dut):
     line, config, sequence = await _open(dut)
     expected = list(constants(config).values())
@@ -80,7 +80,7 @@ async def identity_and_memory_through_the_pins(dut):
     assert await line.ask(sequence + 2, Command.READ, [where, count]) == (sequence + 2, Status.DONE, data)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def damaged_frames_are_not_executed(dut):
     line, _, sequence = await _open(dut)
     source = random.Random(parameters()["seed"])

@@ -11,7 +11,7 @@ from .bench import parameters
 from .bench_bus import BusMaster
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def words_written_are_read_back(dut):
     values = parameters()
     master = BusMaster(dut, stalls=values["stalls"], seed=values["seed"])

@@ -35,19 +35,19 @@ CHUNK = 1024
 class LineErrors:
     """Damages a stream of bytes: each is, with probability ``rate``, flipped in one bit, dropped or doubled.
 
-    ``bytes`` and ``errors`` count what passed and what was done to it.
+    ``passed`` and ``errors`` count what passed and what was done to it.
     """
 
     rate: float
     seed: int
-    bytes: int = 0
+    passed: int = 0
     errors: int = 0
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
     def __call__(self, data: bytes) -> bytes:
-        self.bytes += len(data)
+        self.passed += len(data)
         if not self.rate:
             return data
         damaged = bytearray()

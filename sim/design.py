@@ -28,7 +28,8 @@ def board_verilog(config: FabricConfig) -> str:
 
 
 def _cached(top: type, config: FabricConfig) -> str:
-    parts = [*_sources(), importlib.metadata.version("amaranth"), top.__name__, json.dumps(config.to_dict())]
+    version = importlib.metadata.version("amaranth")
+    parts: list[bytes | str] = [*_sources(), version, top.__name__, json.dumps(config.to_dict())]
     entry, _ = cached("verilog", digest(parts), lambda folder: _generate(top, config, folder))
     return (entry / "top.v").read_text()
 

@@ -78,7 +78,7 @@ def _compile(harness: Component, folder: Path) -> None:
         raise ProofFailed(f"yosys cannot read the harness: {(done.stdout + done.stderr).strip()}")
 
 
-def _check(harness: str, folder: Path, mode: list[str], depth: int, what: str) -> None:
+def _check(harness: str, folder: Path, mode: list[str], depth: int | str, what: str) -> None:
     done = _run([_tool("yosys-smtbmc"), "-s", "z3", *mode, "-t", str(depth), "design.smt2"], folder)
     if done.returncode:
         failures = re.findall(r"(?:Assert failed in|Unreached cover statement at) [^:]*: (\S+)", done.stdout)
@@ -103,9 +103,12 @@ def prove(harness: Component, depth: int) -> None:
         _check(type(harness).__name__, folder, ["-i"], depth, f"no induction over {depth} cycles")
 
 
-def cover(harness: Component, depth: int) -> None:
-    """Reach every cover statement within ``depth`` cycles; `ProofFailed` names those that were not reached."""
+def cover(harness: Component, depth: int, *, first: int = 0) -> None:
+    """Reach every cover statement within ``depth`` cycles; `ProofFailed` names those that were not reached.
+
+    ``first`` is a cycle before which none can be reached: not looking there saves most of the time.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _compile(harness, folder)
-        _check(type(harness).__name__, folder, ["-c"], depth, f"not reached within {depth} cycles")
+        _check(type(harness).__name__, folder, ["-c"], f"{first}:{depth}", f"not reached within {depth} cycles")

@@ -27,6 +27,7 @@ def write_vectors(
         tensors = evaluate(graph, batch)
         names = list(tensors)
         arrays = {f"tensor{number}": tensors[name] for number, name in enumerate(names)}
-        np.savez(path.with_suffix(".npz"), images=batch, output=tensors[graph.output.name], **arrays)
+        output = tensors[graph.output.name]
+        np.savez(path.with_suffix(".npz"), allow_pickle=False, images=batch, output=output, **arrays)
         cases.append({"path": str(path), "names": names})
     return {"cases": cases}

@@ -11,9 +11,16 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from dorefabric.hw.bus import BusSignature
+from dorefabric.hw.config import FabricConfig
 
 BUSY_CYCLES = 1000
 """Cycles that a write to register 4 keeps `BusMemory` busy."""
+
+SMALL = FabricConfig(
+    name="small", rows=2, columns=4, lanes=8, tile_columns=2, weight_depth=2048, feature_depth=2048,
+    threshold_depth=256, program_depth=256, tap_depth=128, accumulator_bits=24, threshold_bits=24, front="uart",
+    clock_frequency=12_000_000, baud_rate=3_000_000,
+)  # fmt: skip
 
 
 class BusMemory(wiring.Component):
@@ -55,6 +62,12 @@ class BusMemory(wiring.Component):
             with m.Elif((space == 0) & (payload.address[:24] == 4)):
                 m.d.sync += left.eq(BUSY_CYCLES)
         return m
+
+
+@pytest.fixture(scope="session")
+def small() -> FabricConfig:
+    """A configuration that simulates and compiles quickly; four cycles a bit on its serial line."""
+    return SMALL
 
 
 @pytest.fixture(scope="session")

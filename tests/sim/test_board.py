@@ -55,7 +55,7 @@ def test_bytes_pass_through_the_pins_and_back(echo):
     with SimulatedBoard(CONFIG, verilog=echo) as board:
         assert exchange(board.port, DATA, len(DATA)) == DATA
         assert exchange(board.port, DATA[::-1], len(DATA)) == DATA[::-1]  # the port may be opened again
-        assert (board.to_board.bytes, board.from_board.bytes) == (2 * len(DATA), 2 * len(DATA))
+        assert (board.to_board.passed, board.from_board.passed) == (2 * len(DATA), 2 * len(DATA))
         assert (board.to_board.errors, board.from_board.errors) == (0, 0)
         port = board.port
     assert not os.path.exists(port)
