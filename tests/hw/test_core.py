@@ -96,7 +96,9 @@ def test_single_steps_stop_after_each_descriptor() -> None:
             assert link.read(REGISTER["status"], 1) == [number + 1 << 8]
 
 
-@pytest.mark.parametrize("field", ["planes", "x_tiles", "y_count", "channel_tiles", "pool_taps", "taps", "chunks", "pairs"])
+@pytest.mark.parametrize(
+    "field", ["planes", "x_tiles", "y_count", "channel_tiles", "pool_taps", "taps", "chunks", "pairs"]
+)
 def test_a_loop_count_of_zero_ends_at_once(field: str) -> None:
     config = CONFIGS[0]
     memories, d = random_case(config, np.random.default_rng(0))
