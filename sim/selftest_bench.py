@@ -181,12 +181,7 @@ FRONTS: dict[str, Any] = {"bus": Bus, "axi": Axi, "uart": Uart}
 @cocotb.test(timeout_time=10, timeout_unit="sec")
 async def random_layers(dut):
     """Every recorded layer: equal feature maps, identity and cycle counters."""
-<<<<<<< HEAD
-    fronts: dict[str, Any] = {"bus": Bus, "axi": Axi, "uart": Uart}
-    host = fronts[VECTORS["front"]](dut)
-=======
     host = FRONTS[VECTORS["front"]](dut)
->>>>>>> sim
     host.reset.value = host.active
     Clock(host.clock, 10, unit="ns").start()
     await ClockCycles(host.clock, 4)
