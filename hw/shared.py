@@ -18,7 +18,8 @@ __all__ = ["convert", "place"]
 class _Shared:
     """The platform of one conversion: components to be written once, by the name of their module."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
         self.modules: dict[str, Component] = {}
 
 
@@ -31,6 +32,8 @@ def place(m: Module, platform: object, name: str, module: str, make: Callable[[]
     if not isinstance(platform, _Shared):
         m.submodules[name] = component = make()
         return component
+    # Everything that a design consists of carries its name, so that it can stand beside any other Verilog.
+    module = f"{platform.prefix}_{module}"
     if module not in platform.modules:
         platform.modules[module] = make()
     signature = platform.modules[module].signature
@@ -45,7 +48,7 @@ def place(m: Module, platform: object, name: str, module: str, make: Callable[[]
 
 def convert(top: Component, *, name: str = "top", **options: Any) -> str:
     """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own."""
-    platform = _Shared()
+    platform = _Shared(name)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]
     written: set[str] = set()
     while missing := [module for module in platform.modules if module not in written]:
