@@ -30,6 +30,7 @@ BOARD = Board(
     resources=Resources(lut=5280, flip_flops=5280, block_ram=30, block_ram_bits=4096),
     bitstream="top.bin",
     programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
+    tool_options=(("nextpnr_opts", "--placer static --no-tmdriv"),),
     leds=1,
     config=FabricConfig(
         name="icebreaker",

@@ -120,7 +120,7 @@ class Uart:
         clock, baud = VECTORS["clock_frequency"], VECTORS["baud_rate"]
         self.edges = [(2 * k * clock + baud) // (2 * baud) for k in range(11)]
         self.middles = [(2 * k + 1) * clock // (2 * baud) for k in range(10)]
-        self.received = Queue()
+        self.received: Queue[int] = Queue()
         self.sequence = 0
         dut.rx.value = 1
 
@@ -167,7 +167,7 @@ class Uart:
             self.sequence = self.sequence + 1 & 0xFF
 
     async def read(self, address, count):
-        words = []
+        words: list[int] = []
         while len(words) < count:
             part = min(255, count - len(words))
             words += (await self._ask(self.READ, [address + len(words), part]))[1]
@@ -175,13 +175,15 @@ class Uart:
         return words
 
 
+FRONTS: dict[str, Any] = {"bus": Bus, "axi": Axi, "uart": Uart}
+
+
 @cocotb.test(timeout_time=10, timeout_unit="sec")
 async def random_layers(dut):
     """Every recorded layer: equal feature maps, identity and cycle counters."""
-    fronts: dict[str, Any] = {"bus": Bus, "axi": Axi, "uart": Uart}
-    host = fronts[VECTORS["front"]](dut)
+    host = FRONTS[VECTORS["front"]](dut)
     host.reset.value = host.active
-    cocotb.start_soon(Clock(host.clock, 10, unit="ns").start())
+    Clock(host.clock, 10, unit="ns").start()
     await ClockCycles(host.clock, 4)
     await FallingEdge(host.clock)
     host.reset.value = 1 - host.active
