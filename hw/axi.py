@@ -19,6 +19,7 @@ each transfer. AXI4-Lite accesses go before stream accesses, so status can be po
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import enum
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import Component, In, Out, Signature
 
@@ -26,7 +27,7 @@ from .bus import BusSignature, Request
 from .registers import ADDRESS_BITS, OFFSET_BITS
 from .streams import StreamBuffer
 
-__all__ = ["FRONT_REGISTERS", "FRONT_SPACE", "AxiFront", "AxiSignature", "FrontRegister"]
+__all__ = ["FRONT_REGISTERS", "FRONT_SPACE", "AxiFront", "AxiSignature", "AxiState", "FrontRegister"]
 
 FRONT_SPACE = 15
 OKAY, SLVERR = 0, 2
@@ -49,6 +50,17 @@ FRONT_REGISTERS = (
     FrontRegister("stream_read_address", 2, "bus word address of the next word to be read"),
     FrontRegister("stream_read_length", 3, "words m_axis has to deliver yet; writing it starts a transfer"),
 )
+
+
+class AxiState(enum.Enum, shape=3):
+    """What happens to the AXI4-Lite access."""
+
+    IDLE = 0
+    TAKE_WRITE = 1
+    TAKE_READ = 2
+    EXECUTE = 3
+    READING = 4
+    RESPOND = 5
 
 
 class AxiSignature(Signature):
@@ -87,21 +99,26 @@ class AxiFront(Component):
 
     def __init__(self) -> None:
         super().__init__({**AxiSignature().members, "bus": Out(BusSignature())})
+        self._words = SyncFIFOBuffered(width=32, depth=_READ_AHEAD)
+        self._state = Signal(AxiState)
+        self._is_write = Signal()
+        self._address = Signal(ADDRESS_BITS)
+        self._reserved = Signal(range(_READ_AHEAD + 1))  # words asked for and not delivered yet
+        self._stream_due = Signal(range(_READ_AHEAD + 1))  # words asked for and not come yet
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        state, is_write, address = self._state, self._is_write, self._address
+        reserved, stream_due = self._reserved, self._stream_due
         m.submodules.beats = beats = StreamBuffer(32)
-        m.submodules.words = words = SyncFIFOBuffered(width=32, depth=_READ_AHEAD)
+        m.submodules.words = words = self._words
         write_address = Signal(ADDRESS_BITS)
         write_length = Signal(OFFSET_BITS)
         read_address = Signal(ADDRESS_BITS)
         to_request = Signal(OFFSET_BITS)
         to_deliver = Signal(OFFSET_BITS)
-        reserved = Signal(range(_READ_AHEAD + 1))  # words asked for and not delivered yet
 
         # One AXI4-Lite access at a time ----------------------------------------------------------
-        is_write = Signal()
-        address = Signal(ADDRESS_BITS)
         data = Signal(32)
         whole = Signal()  # all strobes set
         response = Signal(2)
@@ -123,13 +140,13 @@ class AxiFront(Component):
             self.s_axi_rresp.eq(response),
             self.s_axi_rdata.eq(data),
         ]
-        with m.FSM():
-            with m.State("IDLE"):
+        with m.Switch(state):
+            with m.Case(AxiState.IDLE):
                 with m.If(self.s_axi_awvalid & self.s_axi_wvalid & ~(self.s_axi_arvalid & write_was_last)):
-                    m.next = "TAKE WRITE"
+                    m.d.sync += state.eq(AxiState.TAKE_WRITE)
                 with m.Elif(self.s_axi_arvalid):
-                    m.next = "TAKE READ"
-            with m.State("TAKE WRITE"):
+                    m.d.sync += state.eq(AxiState.TAKE_READ)
+            with m.Case(AxiState.TAKE_WRITE):
                 m.d.comb += [self.s_axi_awready.eq(1), self.s_axi_wready.eq(1)]
                 m.d.sync += [
                     is_write.eq(1),
@@ -137,18 +154,18 @@ class AxiFront(Component):
                     data.eq(self.s_axi_wdata),
                     whole.eq(self.s_axi_wstrb.all()),
                 ]
-                m.next = "EXECUTE"
-            with m.State("TAKE READ"):
+                m.d.sync += state.eq(AxiState.EXECUTE)
+            with m.Case(AxiState.TAKE_READ):
                 m.d.comb += self.s_axi_arready.eq(1)
                 m.d.sync += [is_write.eq(0), address.eq(self.s_axi_araddr[2:]), whole.eq(1)]
-                m.next = "EXECUTE"
-            with m.State("EXECUTE"):
+                m.d.sync += state.eq(AxiState.EXECUTE)
+            with m.Case(AxiState.EXECUTE):
                 m.d.sync += [response.eq(OKAY), write_was_last.eq(is_write)]
                 with m.If(~whole):
                     m.d.sync += response.eq(SLVERR)
-                    m.next = "RESPOND"
+                    m.d.sync += state.eq(AxiState.RESPOND)
                 with m.Elif(address[OFFSET_BITS:] == FRONT_SPACE):
-                    m.next = "RESPOND"
+                    m.d.sync += state.eq(AxiState.RESPOND)
                     with m.If(~is_write):
                         m.d.sync += data.eq(Mux(address[2:OFFSET_BITS].any(), 0, values))
                     with m.Elif(address[2:OFFSET_BITS].any() | busy):
@@ -165,18 +182,18 @@ class AxiFront(Component):
                 with m.Else():
                     m.d.comb += lite_valid.eq(1)
                     with m.If(lite_grant):
-                        m.next = "RESPOND"
+                        m.d.sync += state.eq(AxiState.RESPOND)
                         with m.If(~is_write):
-                            m.next = "READING"
-            with m.State("READING"):
+                            m.d.sync += state.eq(AxiState.READING)
+            with m.Case(AxiState.READING):
                 m.d.comb += lite_reading.eq(1)
                 m.d.sync += data.eq(self.bus.response.payload)
                 with m.If(self.bus.response.valid):
-                    m.next = "RESPOND"
-            with m.State("RESPOND"):
+                    m.d.sync += state.eq(AxiState.RESPOND)
+            with m.Case(AxiState.RESPOND):
                 m.d.comb += [self.s_axi_bvalid.eq(is_write), self.s_axi_rvalid.eq(~is_write)]
                 with m.If(Mux(is_write, self.s_axi_bready, self.s_axi_rready)):
-                    m.next = "IDLE"
+                    m.d.sync += state.eq(AxiState.IDLE)
 
         # Streams ---------------------------------------------------------------------------------
         m.d.comb += [
@@ -196,7 +213,6 @@ class AxiFront(Component):
         # Responses come in the order of requests, so AXI4-Lite reads while no word is due to the stream.
         request = Signal(Request)
         free = Signal()
-        stream_due = Signal(range(_READ_AHEAD + 1))  # words asked for and not come yet
         ask = Signal()
         m.d.comb += [
             free.eq(~self.bus.request.valid | self.bus.request.ready),

@@ -116,21 +116,21 @@ class Bridge(Component):
                 is_read = (self.i.payload == Command.READ) & (words_left == 2)
                 is_sync = (self.i.payload == Command.SYNC) & (words_left == 1)
                 is_query = (self.i.payload == Command.QUERY) & (words_left == 1) & synchronised
-                m.d.sync += [status.eq(Status.DONE), advance.eq(0)]
-                with m.If(is_sync | is_query):
-                    m.d.sync += [status.eq(Status.SYNCHRONISED), sequence.eq(expected), answer_words.eq(1)]
-                with m.Elif(~synchronised):
-                    m.d.sync += [status.eq(Status.UNSYNCHRONISED), sequence.eq(expected)]
-                with m.Elif(~is_write & ~is_read):
-                    m.d.sync += status.eq(Status.REFUSED)
-                with m.Elif(sequence != expected):
-                    m.d.sync += [status.eq(Status.EXPECTED), sequence.eq(expected)]
-                with m.Else():
-                    m.d.sync += [advance.eq(1), execute_write.eq(is_write), execute_read.eq(is_read)]
                 with m.If(self.i.valid):
-                    with m.If(is_sync):
-                        m.d.sync += synchronised.eq(1)
-                    m.d.sync += state.eq(BridgeState.WORD)
+                    m.d.sync += [status.eq(Status.DONE), state.eq(BridgeState.WORD)]
+                    with m.If(is_sync | is_query):
+                        m.d.sync += [
+                            status.eq(Status.SYNCHRONISED), sequence.eq(expected), answer_words.eq(1),
+                            synchronised.eq(1),
+                        ]  # fmt: skip
+                    with m.Elif(~synchronised):
+                        m.d.sync += [status.eq(Status.UNSYNCHRONISED), sequence.eq(expected)]
+                    with m.Elif(~is_write & ~is_read):
+                        m.d.sync += status.eq(Status.REFUSED)
+                    with m.Elif(sequence != expected):
+                        m.d.sync += [status.eq(Status.EXPECTED), sequence.eq(expected)]
+                    with m.Else():
+                        m.d.sync += [advance.eq(1), execute_write.eq(is_write), execute_read.eq(is_read)]
 
             with m.Case(BridgeState.WORD):
                 m.d.comb += self.i.ready.eq(1)

@@ -106,9 +106,7 @@ class FeatureMemory(wiring.Component):
                     memory.read_address.eq(self.addresses[bank]),
                     memory.write_address.eq(address),
                     memory.write_data.eq(word.word_select(piece, width)),
-                    memory.write_enable.eq(
-                        Mux(bank_enable[bank], enable.word_select(piece, width // granule), 0)
-                    ),
+                    memory.write_enable.eq(Mux(bank_enable[bank], enable.word_select(piece, width // granule), 0)),
                 ]
             registers = memory_latency(config.technology) - 1
             m.d.comb += self.words[bank].eq(delay(m, Cat(pieces), registers, name=f"word_{bank}"))

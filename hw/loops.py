@@ -72,7 +72,7 @@ class Loops(wiring.Component):
 
         # Cycles until the drain of the tile before allows the next last step, less one.
         slots = self.config.drain_slots
-        spacing = Signal(range((1 << len(d.planes)) * slots))
+        spacing = self._spacing = Signal(range((1 << len(d.planes)) * slots))
         ready = Signal()
         m.d.comb += [
             ready.eq(spacing == 0),

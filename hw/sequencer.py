@@ -146,15 +146,15 @@ class Sequencer(wiring.Component):
                     m.next = "store"
 
             with m.State("store"):
-                # Words 0 to 2, then word 3 in two cycles: read, and written with one more.
+                # Counters 0 to 2; number 3 takes three cycles to be addressed, read and written with one more.
                 m.d.comb += [
-                    count_run.eq(word == 3),
-                    program.write_enable.eq(word != 3),
+                    count_run.eq(word == 4),
+                    program.write_enable.eq((word < 3) | (word == 5)),
                     program.write_data.eq(Mux(word == 0, interval, Mux(word == 1, steps, stalls))),
                 ]
-                with m.If(word != 3):
-                    m.d.sync += pointer.eq(pointer + 1)
                 m.d.sync += word.eq(word + 1)
+                with m.If((word < 3) | (word == 5)):
+                    m.d.sync += pointer.eq(pointer + 1)
                 with m.If(word == STORE_CYCLES - 1):
                     m.d.sync += [word.eq(0), next_descriptor.eq(pointer + 1)]
                     m.next = "fetch"

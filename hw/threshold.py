@@ -70,9 +70,7 @@ class ThresholdColumn(wiring.Component):
         m = Module()
         config = self.config
 
-        ring = [
-            Signal(config.accumulator_bits, name=f"ring_{row}", reset_less=True) for row in range(config.rows)
-        ]
+        ring = [Signal(config.accumulator_bits, name=f"ring_{row}", reset_less=True) for row in range(config.rows)]
         head = ring[0]
         returned = Mux(self.raw, head << 1, head)
         with m.If(self.capture | self.advance):

@@ -42,7 +42,7 @@ __all__ = [
 FETCH_CYCLES = 17
 """Reading 16 descriptor words, one of them a cycle."""
 
-STORE_CYCLES = 5
+STORE_CYCLES = 6
 """Writing the counters back, after the cycles that they count: a run is busy for the sum of its descriptors' cycles
 and this for each of them."""
 

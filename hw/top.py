@@ -14,16 +14,11 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from .axi import AxiFront, AxiSignature
 from .bus import BusSignature
 from .config import FabricConfig
+from .core import Core
 from .front import SerialFront
 from .uart import UARTReceiver, UARTTransmitter
 
 __all__ = ["AxiTop", "BusTop", "UartTop", "top_for"]
-
-
-def _core(config: FabricConfig) -> Component:
-    from .core import Core
-
-    return Core(config)
 
 
 class BusTop(Component):
@@ -38,7 +33,7 @@ class BusTop(Component):
     """
 
     def __init__(self, config: FabricConfig, *, core: Component | None = None) -> None:
-        self._core = _core(config) if core is None else core
+        self._core = Core(config) if core is None else core
         super().__init__({"bus": In(BusSignature()), "busy": Out(1)})
 
     def elaborate(self, platform) -> Module:
@@ -70,7 +65,7 @@ class UartTop(Component):
     """
 
     def __init__(self, config: FabricConfig, *, core: Component | None = None) -> None:
-        self._core = _core(config) if core is None else core
+        self._core = Core(config) if core is None else core
         self._rates = config.clock_frequency, config.baud_rate
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
@@ -103,7 +98,7 @@ class AxiTop(Component):
     """
 
     def __init__(self, config: FabricConfig, *, core: Component | None = None) -> None:
-        self._core = _core(config) if core is None else core
+        self._core = Core(config) if core is None else core
         super().__init__({**AxiSignature().members, "busy": Out(1)})
 
     def elaborate(self, platform) -> Module:

@@ -32,6 +32,8 @@ VERILATOR_FLAGS = (
 FAST_FLAGS = ("-O3",)
 SLOW_FLAGS = ("-O0",)
 """For code that runs once: constructors, reset of all variables, declaration of waveform signals."""
+RUNTIME_FLAGS = ("-O1",)
+"""For Verilator's library, which a design without waveforms hardly uses."""
 
 SOURCES = Path(__file__).parent
 
@@ -115,11 +117,12 @@ class _Recipe:
     @property
     def identity(self) -> str:
         version = subprocess.run([*self.compiler, "--version"], capture_output=True, text=True, check=False).stdout
-        return repr((self.verilator.version, version, self.wave, VERILATOR_FLAGS, FAST_FLAGS, SLOW_FLAGS))
+        shim = (SOURCES / "fst_compression.h").read_text() if self.wave == "fst" else ""
+        flags = (VERILATOR_FLAGS, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS)
+        return repr((self.verilator.version, version, self.wave, flags, shim))
 
     def simulator(self, folder: Path, verilog: str, harness: Path, libraries: tuple[Path, ...]) -> None:
         """``simulator``, the program."""
-        runtime, _ = cached("runtime", digest([self.identity]), self.runtime)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             model = Path(scratch)
             (model / "top.v").write_text(verilog)
@@ -130,20 +133,29 @@ class _Recipe:
                     "--Mdir", scratch, str(model / "top.v"),
                     *(f"-I{path.parent}" for path in libraries), *map(str, libraries),
                 ], {**os.environ, **self.verilator.environment})  # fmt: skip
+            runtime, _ = cached("runtime", digest([self.identity]), self.runtime)
             objects = self._compile([*model.glob("*.cpp"), harness], model)
             self.progress("C++: linking")
-            links = ["-pthread", *(["-lz", "-llz4"] if self.wave == "fst" else [])]
+            links = ["-pthread", *(["-lz"] if self.wave == "fst" and not self._has_own_fst_writer else [])]
             with _Commands() as commands:
                 commands.run("the C++ compiler", [
                     *self.compiler, "-o", str(folder / "simulator"), *objects, *map(str, runtime.glob("*.o")), *links,
                 ])  # fmt: skip
 
+    @property
+    def _has_own_fst_writer(self) -> bool:
+        """Newer versions write FST themselves; the library of older ones needs zlib's development files."""
+        return (self.verilator.root / "include" / "fstcpp").is_dir()
+
     def runtime(self, folder: Path) -> None:
         """Object files of Verilator's own library, the same for all designs."""
+        if self.wave == "fst" and self._has_own_fst_writer:
+            for name in ("lz4.h", "zlib.h"):
+                (folder / name).write_text('#include "fst_compression.h"\n')
         names = ["verilated", "verilated_threads", *([f"verilated_{self.wave}_c"] if self.wave else [])]
-        self._compile([self.verilator.root / "include" / f"{name}.cpp" for name in names], folder)
+        self._compile([self.verilator.root / "include" / f"{name}.cpp" for name in names], folder, RUNTIME_FLAGS)
 
-    def _compile(self, files: list[Path], folder: Path) -> list[str]:
+    def _compile(self, files: list[Path], folder: Path, fast: tuple[str, ...] = FAST_FLAGS) -> list[str]:
         """Compile each file to an object in ``folder``; returns their paths."""
         include = self.verilator.root / "include"
         common = [
@@ -159,7 +171,7 @@ class _Recipe:
 
             def compile_one(path: Path, target: str) -> None:
                 nonlocal done
-                flags = SLOW_FLAGS if path.stem.endswith(("__Slow", "__Syms")) else FAST_FLAGS
+                flags = SLOW_FLAGS if path.stem.endswith(("__Slow", "__Syms")) else fast
                 commands.run("the C++ compiler", [*common, *flags, "-c", str(path), "-o", target])
                 done += 1
                 self.progress(f"C++: {done} of {len(files)} files")

@@ -27,7 +27,7 @@ _TOOLS = {
     "z3": ("z3", "z3-solver"),
 }
 _SCRIPT = (
-    "read_rtlil design.il; prep -top top -flatten; memory_nordff; async2sync; chformal -lower; "
+    "read_rtlil design.il; prep -top top -flatten; memory_nordff; async2sync; {claims}chformal -lower; "
     "setundef -undriven -anyseq; opt_clean; dffunmap; write_smt2 -wires design.smt2"
 )
 
@@ -71,14 +71,14 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def _compile(harness: Component, folder: Path) -> None:
+def _compile(harness: Component, folder: Path, claims: str = "") -> None:
     (folder / "design.il").write_text(rtlil.convert(_Closed(harness)))
-    done = _run([_tool("yosys"), "-q", "-p", _SCRIPT], folder)
+    done = _run([_tool("yosys"), "-q", "-p", _SCRIPT.format(claims=claims)], folder)
     if done.returncode:
         raise ProofFailed(f"yosys cannot read the harness: {(done.stdout + done.stderr).strip()}")
 
 
-def _check(harness: str, folder: Path, mode: list[str], depth: int, what: str) -> None:
+def _check(harness: str, folder: Path, mode: list[str], depth: int | str, what: str) -> None:
     done = _run([_tool("yosys-smtbmc"), "-s", "z3", *mode, "-t", str(depth), "design.smt2"], folder)
     if done.returncode:
         failures = re.findall(r"(?:Assert failed in|Unreached cover statement at) [^:]*: (\S+)", done.stdout)
@@ -103,9 +103,15 @@ def prove(harness: Component, depth: int) -> None:
         _check(type(harness).__name__, folder, ["-i"], depth, f"no induction over {depth} cycles")
 
 
-def cover(harness: Component, depth: int) -> None:
-    """Reach every cover statement within ``depth`` cycles; `ProofFailed` names those that were not reached."""
+def cover(harness: Component, depth: int, *, first: int = 0, from_reset: bool = True) -> None:
+    """Reach every cover statement within ``depth`` cycles; `ProofFailed` names those that were not reached.
+
+    ``first`` is a cycle before which none can be reached: not looking there saves most of the time. Without
+    ``from_reset`` the registers start with any values that satisfy the assertions: that shows only that these and
+    the assumptions do not contradict, in a unit whose covers are too many cycles away.
+    """
+    mode, claims = (["-c"], "") if from_reset else (["-c", "--noinit"], "chformal -assert2assume; ")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _compile(harness, folder)
-        _check(type(harness).__name__, folder, ["-c"], depth, f"not reached within {depth} cycles")
+        _compile(harness, folder, claims)
+        _check(type(harness).__name__, folder, mode, f"{first}:{depth}", f"not reached within {depth} cycles")

@@ -12,15 +12,16 @@ __all__ = ["WAIVED", "lint"]
 
 WAIVED = {
     "DECLFILENAME": "one file holds all modules",
-    "WIDTHEXPAND": "Yosys writes constants without leading zeros; Verilog extends them",
-    "WIDTHTRUNC": "Yosys writes the logical negation of a vector as !v",
-    "UNUSEDSIGNAL": "struct ports are flattened, and not every bit of every address is decoded",
+    "UNUSEDSIGNAL": "every field of a struct and every memory port gets a name of its own, for waveforms",
+    "WIDTHEXPAND": "Yosys writes constants and carries as narrow as they are; Verilog extends them",
+    "WIDTHTRUNC": "Yosys writes `x == 0` as !x, of a vector",
+    "PROCASSINIT": "registers have initial values, as FPGAs give them",
+    "CASEINCOMPLETE": "Yosys assigns the default before the case statement",
+    "ASCRANGE": "Yosys declares signals of no bits, which nothing reads, as [-1:0]",
+    "CMPCONST": "a generated comparison may be constant in one configuration",
     "PINCONNECTEMPTY": "unused outputs of a shared component are left open",
-    "UNDRIVEN": "signals of width zero and interface members that a constant drives elsewhere",
-    "ASCRANGE": "signals of width zero have the range [-1:0], which nothing refers to",
-    "PROCASSINIT": "registers have a value at power-up",
-    "CASEINCOMPLETE": "what a case does not name keeps the value assigned before it",
-    "CMPCONST": "a comparison that one configuration needs is constant in another",
+    "UNDRIVEN": "signals of no bits, and interface members that a constant drives elsewhere",
+    "VARHIDDEN": "a signal may have the name of an instance elsewhere",
 }
 """Warnings that are expected, and why each is harmless."""
 

@@ -182,3 +182,36 @@ def test_interpreter_results(program: Path, capsys: pytest.CaptureFixture[str], 
     assert fails(capsys, "simulate", program, "--input", tmp_path / "x.npy", "--output", folder / "y.npy") == (
         f"cannot write {folder}/y.npy: No such file or directory"
     )
+
+
+def test_port_that_does_not_exist(program: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from dorefabric.sw.program import Program
+
+    np.save(tmp_path / "x.npy", np.zeros((1, *Program.load(program).input_shape), np.uint8))
+    message = fails(capsys, "run", program, "--port", "/dev/nosuch", "--input", tmp_path / "x.npy",
+                    "--output", tmp_path / "y.npy")  # fmt: skip
+    assert message.startswith("port /dev/nosuch does not exist")
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_interrupt(monkeypatch: pytest.MonkeyPatch, program: Path, capsys: pytest.CaptureFixture[str],
+                   tmp_path: Path) -> None:  # fmt: skip
+    """Ctrl-C in the middle: status 130, one line, nothing half-written."""
+    from dorefabric.sw import interpret
+    from dorefabric.sw.program import Program
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    np.save(tmp_path / "x.npy", np.zeros((1, *Program.load(program).input_shape), np.uint8))
+    monkeypatch.setattr(interpret, "_run_image", interrupted)
+    status, _, error = run(capsys, "simulate", program, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy")
+    assert status == 130
+    assert error == "dorefabric: interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_generate_refuses_before_it_writes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = fails(capsys, "generate", "--rows", 1, "-o", tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in message

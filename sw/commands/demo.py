@@ -184,6 +184,7 @@ def _board(board: Any, program: Any, images: np.ndarray, expected: np.ndarray) -
     with console.status("compiling the simulated board (once, then cached)"):
         simulated = SimulatedBoard(board.config)
     with simulated:
+        port = simulated.port
         link = SerialLink(simulated.port, board.config.baud_rate)
         try:
             accelerator = Accelerator(link)
@@ -193,5 +194,5 @@ def _board(board: Any, program: Any, images: np.ndarray, expected: np.ndarray) -
         finally:
             link.close()
     count = int(np.count_nonzero(actual != expected[: len(images)]))
-    console.print(f"{len(images)} images through {simulated.port}: {count} differences")
+    console.print(f"{len(images)} images through {port}: {count} differences")
     return count

@@ -66,7 +66,8 @@ def test_steps(rows: int, seed: int) -> None:
         for cycle in range(3000):
             enabled.append(ctx.get(component.enable))
             if enabled[-1]:
-                early.append({name: ctx.get(getattr(component, name)) for name in ("weight_address", "double", "level")})
+                names = ("weight_address", "double", "level")
+                early.append({name: ctx.get(getattr(component, name)) for name in names})
             if cycle >= 2 and enabled[-3]:  # two cycles later than the control
                 late.append({
                     "addresses": [ctx.get(component.addresses[bank]) for bank in range(rows)],

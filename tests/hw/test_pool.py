@@ -32,11 +32,11 @@ def test_maximum_over_positions(rows: int, planes: int) -> None:
             ctx.set(component.plane, plane)
             ctx.set(component.slot, slot)
             if 0 < number <= len(cycles):
-                position, plane, slot, window = cycles[number - 1]
+                position, level, earlier, window = cycles[number - 1]
                 ctx.set(component.valid, 1)
-                ctx.set(component.first_plane, plane == planes - 1)
+                ctx.set(component.first_plane, level == planes - 1)
                 ctx.set(component.first_position, position == 0)
-                ctx.set(component.bits, sum((window[position][slot][c] >> plane & 1) << c for c in range(4)))
+                ctx.set(component.bits, sum((window[position][earlier][c] >> level & 1) << c for c in range(4)))
             got.append(ctx.get(component.maximum))
             await ctx.tick()
 

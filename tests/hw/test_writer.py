@@ -24,7 +24,8 @@ def expected_stores(config: FabricConfig, d: dict[str, int], bits: list[list[int
                 bank, phase = divmod(rest, d["out_stride"])
                 address = (d["out_base"] + y * d["out_row_step"] + group * d["out_group_step"]
                            + phase * d["out_pixel_step"] + plane * d["out_plane_step"] + chunk)  # fmt: skip
-                stores.append({"address": address % config.feature_depth, "bank": bank, "segment": segment, "bits": word})
+                store = {"address": address % config.feature_depth, "bank": bank, "segment": segment, "bits": word}
+                stores.append(store)
     return stores
 
 

@@ -17,8 +17,8 @@ BUSY_CYCLES = 1000
 """Cycles that a write to register 4 keeps `BusMemory` busy."""
 
 SMALL = FabricConfig(
-    name="small", rows=2, columns=4, lanes=8, tile_columns=2, weight_depth=512, feature_depth=512, threshold_depth=256,
-    program_depth=256, tap_depth=128, accumulator_bits=20, threshold_bits=20, front="uart",
+    name="small", rows=2, columns=4, lanes=8, tile_columns=2, weight_depth=2048, feature_depth=2048,
+    threshold_depth=256, program_depth=256, tap_depth=128, accumulator_bits=24, threshold_bits=24, front="uart",
     clock_frequency=12_000_000, baud_rate=3_000_000,
 )  # fmt: skip
 

@@ -1,8 +1,9 @@
-"""The simulated board's line, pins and pseudo-terminal, with a design that echoes what it receives."""
+"""The simulated board: line, pins and pseudo-terminal with an echo, then the whole design with the ordinary driver."""
 
 import os
 import time
 
+import numpy as np
 import pytest
 import serial
 from amaranth.back import verilog
@@ -11,8 +12,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.registers import MAGIC, address
 from dorefabric.hw.uart import UARTReceiver, UARTTransmitter
 from dorefabric.sim.board import LineErrors, SimulatedBoard
+from dorefabric.sw.compile import compile_graph
+from dorefabric.sw.driver import Accelerator
+from dorefabric.sw.link import LinkError
+from dorefabric.sw.random_graphs import random_images, random_network
+from dorefabric.sw.reference import evaluate
+from dorefabric.sw.serial_link import SerialLink
 
 CONFIG = FabricConfig(clock_frequency=12_000_000, baud_rate=1_843_200)  # 6.51 cycles a bit
 DATA = bytes(range(256)) * 4
@@ -106,3 +114,36 @@ def test_line_errors_are_of_all_kinds():
 def test_error_rate_is_checked(echo):
     with pytest.raises(ValueError, match=r"^error_rate must be from 0 to below 1, not 1\.5$"):
         SimulatedBoard(CONFIG, error_rate=1.5, verilog=echo)
+
+
+@pytest.mark.parametrize("error_rate", [0.0, 0.003])
+def test_a_network_through_the_serial_port(small, error_rate):
+    rng = np.random.default_rng(31)
+    network = random_network(rng, weight_bits=1, activation_bits=2, input_bits=2, blocks=1, size=5, channels=4)
+    images = random_images(rng, network, 2)
+    with SimulatedBoard(small, error_rate=error_rate, seed=1) as board:
+        link = SerialLink(board.port, small.baud_rate)
+        try:
+            result = Accelerator(link).load(compile_graph(network, small)).run(images)
+        finally:
+            link.close()
+        errors = board.to_board.errors + board.from_board.errors
+    assert np.array_equal(result, evaluate(network, images)[network.output.name])
+    assert (errors > 10) == (error_rate > 0)
+
+
+def test_a_board_that_goes_away(small):
+    with SimulatedBoard(small) as board:
+        link = SerialLink(board.port, small.baud_rate)
+        assert link.read(address("registers"), 1)[0] == MAGIC
+        board.close()
+        with pytest.raises(LinkError):
+            link.read(address("registers"), 1)
+        link.close()
+
+
+def test_wait_reports_a_simulator_that_stopped(echo):
+    with SimulatedBoard(CONFIG, verilog=echo) as board:
+        board._process.kill()
+        with pytest.raises(LinkError, match=r"^the simulated board stopped: exit status -9$"):
+            board.wait()

@@ -1,0 +1,157 @@
+"""The whole core in Amaranth's simulator against the device model: memories and counters, to the bit and the cycle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from core_cases import REGISTER, check, check_case, load, start
+from random_descriptors import PAIR_BASE, random_case
+
+from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.core import Core
+from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, decode_fields, encode_fields
+from dorefabric.hw.registers import address
+from dorefabric.hw.timing import FETCH_CYCLES, STORE_CYCLES
+from dorefabric.sim.lint import lint
+from dorefabric.sim.pysim import PysimLink
+from dorefabric.sim.verilator import VerilatorLink
+from dorefabric.sw.interpret import DeviceModel
+
+SMALL = {"weight_depth": 32, "threshold_depth": 32, "program_depth": 100, "tap_depth": 16}
+CONFIGS = [
+    FabricConfig(rows=1, columns=2, lanes=8, tile_columns=1, feature_depth=256, accumulator_bits=8, threshold_bits=8,
+                 activation_bits=4, **SMALL),
+    FabricConfig(rows=2, columns=4, lanes=8, tile_columns=2, feature_depth=256, accumulator_bits=10,
+                 threshold_bits=9, activation_bits=3, **SMALL),
+    FabricConfig(rows=8, columns=1, lanes=16, tile_columns=1, feature_depth=128, accumulator_bits=8,
+                 threshold_bits=8, activation_bits=2, technology="ice40", **SMALL),
+]  # fmt: skip
+
+
+def name(config: FabricConfig) -> str:
+    return f"{config.rows}x{config.columns}x{config.lanes}-{config.technology}"
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_random_descriptors(config: FabricConfig) -> None:
+    with PysimLink(config, component=Core(config)) as link:
+        for seed in range(1 if config.rows == 8 else 2):
+            check_case(link, config, seed)
+
+
+def test_many_random_descriptors_in_verilator() -> None:
+    config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=2, feature_depth=512, accumulator_bits=12,
+                          threshold_bits=11, **SMALL)  # fmt: skip
+    with VerilatorLink(config, stalls=0.1) as link:
+        seen = [check_case(link, config, seed) for seed in range(100)]
+    # The cases are of every kind.
+    assert {d["raw"] for d in seen} == {0, 1}
+    for field in ("pool_taps", "channel_tiles", "x_tiles", "y_count", "chunks", "taps", "pairs", "out_stride"):
+        assert len({d[field] for d in seen}) > 1, field
+
+
+def chain(count: int, seed: int) -> tuple[DeviceModel, list[int]]:
+    """A model loaded with a random descriptor, ``count`` times over with other shapes; returns the loop counts."""
+    config = CONFIGS[1]
+    memories, d = random_case(config, np.random.default_rng(seed))
+    model = DeviceModel(config)
+    memories.program[60:64] = memories.program[PAIR_BASE : PAIR_BASE + 4]
+    memories.program[:60] = 0
+    steps = []
+    for number in range(count):
+        d |= {"last": int(number == count - 1), "y_count": 1, "channel_tiles": 1 + number, "pair_base": 60,
+              "out_plane_step": 3, "out_pixel_step": 3 * d["planes"], "out_segment": 0, "out_width": 1,
+              "out_base": config.feature_depth // 2 + 30 * number}  # fmt: skip
+        words = np.array(encode_fields(DESCRIPTOR_FIELDS, d, DESCRIPTOR_WORDS), np.uint32)
+        memories.program[number * DESCRIPTOR_WORDS :][:DESCRIPTOR_WORDS] = words
+        steps.append(d["channel_tiles"] * d["x_tiles"] * d["pool_taps"] * d["pairs"] * d["taps"] * d["chunks"])
+    load(model, memories)
+    return model, steps
+
+
+def test_a_chain_runs_to_its_last_descriptor_and_again() -> None:
+    model, steps = chain(3, 2)
+    with PysimLink(model.config, component=Core(model.config)) as link:
+        load(link, model.memories)
+        for run in (1, 2):
+            for device in (model, link):
+                start(device)
+            check(link, model, f"run {run}")
+            words = link.read(address("program"), 60).reshape(3, DESCRIPTOR_WORDS)
+            assert words[:, COUNTER_WORDS["completed"]].tolist() == [run] * 3
+            assert words[:, COUNTER_WORDS["steps"]].tolist() == steps
+            busy = int(words[:, COUNTER_WORDS["cycles"]].sum()) + 3 * STORE_CYCLES
+            assert link.read(REGISTER["cycles"], 1) == [busy]
+
+
+def test_single_steps_stop_after_each_descriptor() -> None:
+    model, _ = chain(2, 3)
+    with PysimLink(model.config, component=Core(model.config)) as link:
+        load(link, model.memories)
+        for number in range(2):
+            for device in (model, link):
+                start(device, number * DESCRIPTOR_WORDS, single=True)
+            check(link, model, f"descriptor {number}")
+            assert link.read(REGISTER["descriptor"], 1) == [(number + 1) * DESCRIPTOR_WORDS]
+            assert link.read(REGISTER["status"], 1) == [number + 1 << 8]
+
+
+@pytest.mark.parametrize(
+    "field", ["planes", "x_tiles", "y_count", "channel_tiles", "pool_taps", "taps", "chunks", "pairs"]
+)
+def test_a_loop_count_of_zero_ends_at_once(field: str) -> None:
+    config = CONFIGS[0]
+    memories, d = random_case(config, np.random.default_rng(0))
+    memories.program[:DESCRIPTOR_WORDS] = encode_fields(DESCRIPTOR_FIELDS, d | {field: 0}, DESCRIPTOR_WORDS)
+    with PysimLink(config, component=Core(config)) as link:
+        link.write(address("program"), memories.program)
+        start(link)
+        words = link.read(address("program"), DESCRIPTOR_WORDS).tolist()
+        assert words[16:] == [FETCH_CYCLES, 0, 0, 1]
+        assert not link.read(address("features"), 256).any()
+
+
+def test_registers() -> None:
+    config = CONFIGS[0]
+    with PysimLink(config, component=Core(config)) as link:
+        link.write(REGISTER["scratch"], np.array([0xDEADBEEF], np.uint32))
+        link.write(REGISTER["descriptor"], np.array([40]))
+        link.write(REGISTER["control"], np.array([2]))  # no start bit
+        assert link.read(REGISTER["scratch"], 1) == [0xDEADBEEF]
+        assert link.read(REGISTER["descriptor"], 1) == [40]
+        assert link.read(REGISTER["status"], 1) == [0]
+        before, cycle = int(link.read(REGISTER["idle"], 1)[0]), link.cycles
+        link.run(100)
+        assert int(link.read(REGISTER["idle"], 1)[0]) - before == link.cycles - cycle
+        # Write-only spaces and spaces that do not exist read as 0.
+        for space in ("taps", "thresholds", "weights"):
+            link.write(address(space), np.array([0xFFFFFFFF], np.uint32))
+            assert link.read(address(space), 1) == [0]
+        assert link.read(0xF000000, 1) == [0]
+
+
+def test_memories_are_the_circuits_while_it_is_busy() -> None:
+    model, _ = chain(3, 4)
+    with PysimLink(model.config, component=Core(model.config)) as link:
+        load(link, model.memories)
+        start(model)
+        link.write(REGISTER["control"], np.array([1]))
+        for space in ("program", "taps", "thresholds", "weights", "features"):
+            link.write(address(space), np.full(3, 0xFFFFFFFF, np.uint32))
+        link.write(REGISTER["descriptor"], np.array([7]))
+        link.write(REGISTER["control"], np.array([1]))
+        assert link.read(REGISTER["status"], 1) == [1]
+        link.wait_idle(60)
+        check(link, model, "written to while busy")
+
+
+def test_verilog_is_clean(tmp_path: Path) -> None:
+    from amaranth.back import verilog
+
+    config = FabricConfig(rows=2, columns=8, lanes=64, tile_columns=4, **SMALL)
+    path = tmp_path / "core.v"
+    path.write_text(verilog.convert(Core(config), name="core", emit_src=False))
+    assert lint([path], top="core") == []
+    fields = decode_fields(DESCRIPTOR_FIELDS, [0] * DESCRIPTOR_WORDS)
+    assert all(word in path.read_text() for word in ("tile_1", "element_1_3", "feeder", "out_plane_step"))
+    assert "out_plane_step" in fields
