@@ -30,7 +30,11 @@ BOARD = Board(
     resources=Resources(lut=83_640, flip_flops=83_640, block_ram=208, block_ram_bits=18_432),
     bitstream="top.bit",
     programmers=(("openFPGALoader", "-b", "ulx3s"),),
-    tool_options=(("synth_opts", "-nowidelut"), ("nextpnr_opts", "--router router2"), ("ecppack_opts", "--compress")),
+    tool_options=(
+        ("synth_opts", "-nowidelut"),
+        ("nextpnr_opts", "--placer static --router router2"),
+        ("ecppack_opts", "--compress"),
+    ),
     tie_high=(("esp32", "gpio0"),),
     config=FabricConfig(
         name="ulx3s_85f",
