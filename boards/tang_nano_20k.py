@@ -26,7 +26,7 @@ BOARD = Board(
     platform=_platform,
     clock="clk27",
     input_hz=27_000_000,
-    pll=GowinPll.solve(27_000_000, 54_000_000, device="GW2A-18C"),
+    pll=GowinPll.solve(27_000_000, 81_000_000, device="GW2A-18C"),
     resources=Resources(lut=20_736, flip_flops=15_552, block_ram=46, block_ram_bits=18_432),
     bitstream="top.fs",
     programmers=(("openFPGALoader", "-b", "tangnano20k"),),
@@ -45,7 +45,7 @@ BOARD = Board(
         program_depth=512,
         tap_depth=512,
         technology="gowin",
-        clock_frequency=54_000_000,
+        clock_frequency=81_000_000,
         baud_rate=1_000_000,
     ),
 )

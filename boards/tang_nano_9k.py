@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from dorefabric.hw.config import FabricConfig
 
 from .board import Board, Resources
+from .clocking import GowinPll
 
 if TYPE_CHECKING:
     from amaranth.build import Platform
@@ -25,7 +26,7 @@ BOARD = Board(
     platform=_platform,
     clock="clk27",
     input_hz=27_000_000,
-    pll=None,
+    pll=GowinPll.solve(27_000_000, 81_000_000, device="GW1NR-9C"),
     resources=Resources(lut=8640, flip_flops=6480, block_ram=26, block_ram_bits=18_432),
     bitstream="top.fs",
     programmers=(("openFPGALoader", "-b", "tangnano9k"),),
@@ -44,7 +45,7 @@ BOARD = Board(
         program_depth=512,
         tap_depth=512,
         technology="gowin",
-        clock_frequency=27_000_000,
+        clock_frequency=81_000_000,
         baud_rate=1_000_000,
     ),
 )
