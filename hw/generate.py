@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Component, In
@@ -21,6 +20,7 @@ from .config import FabricConfig
 from .errors import DorefabricError
 from .isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, PAIR_FIELDS, TAP_FIELDS, Field
 from .registers import OFFSET_BITS, REGISTERS, SPACES, constants
+from .shared import convert
 from .top import top_for
 
 __all__ = ["MODULE_NAME", "generate_verilog", "memory_map", "memory_map_markdown", "verilog_text"]
@@ -54,7 +54,7 @@ def verilog_text(config: FabricConfig, *, core: Component | None = None) -> str:
     design = top_for(config, core=core)
     if config.front == "axi":
         design = _AxiPorts(design)
-    text = verilog.convert(design, name=MODULE_NAME, emit_src=False, strip_internal_attrs=True)
+    text = convert(design, MODULE_NAME)
     header = f"// dorefabric, configuration {config.name!r}, fingerprint {config.fingerprint:08x}\n"
     return header + text
 

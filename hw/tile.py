@@ -9,6 +9,7 @@ from .config import FabricConfig
 from .element import Element
 from .memory import BlockMemory
 from .pipeline import delay
+from .shared import shared
 from .threshold import ThresholdColumn
 from .timing import memory_latency
 
@@ -96,6 +97,7 @@ class Tile(wiring.Component):
             }
         )
 
+    @shared(lambda self: self.config)
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, control, host = self.config, self.control, self.host
