@@ -1,11 +1,14 @@
 """The array: column tiles in a row."""
 
+from functools import partial
+
 from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import FabricConfig
 from .pipeline import delay
+from .shared import place
 from .tile import Tile, activation_layout, control_layout, host_layout
 
 __all__ = ["SystolicArray"]
@@ -34,7 +37,7 @@ class SystolicArray(wiring.Component):
         activations, control, host = self.activations, self.control, self.host
         bits = []
         for index in range(self.config.tiles):
-            m.submodules[f"tile_{index}"] = tile = Tile(self.config)
+            tile = place(m, platform, f"tile_{index}", "tile", partial(Tile, self.config))
             m.d.comb += [tile.activations.eq(activations), tile.control.eq(control), tile.host.eq(host)]
             activations, control, host = tile.next_activations, tile.next_control, tile.next_host
             bits.append(delay(m, tile.bits, self.config.tiles - 1 - index, name=f"bits_{index}"))

@@ -7,7 +7,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .popcount import Popcount, popcount
-from .shared import shared
 
 __all__ = ["Element", "accumulate"]
 
@@ -47,7 +46,6 @@ class Element(wiring.Component):
             }
         )
 
-    @shared(lambda self: (self.lanes, len(self.accumulator), self.technology))
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.mismatches = mismatches = Popcount(self.lanes, self.technology)

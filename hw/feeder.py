@@ -1,6 +1,6 @@
 """Feeder: turns the loop counters into feature addresses, padding masks, rotation and weight addresses."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -21,6 +21,11 @@ def _fields(word: Signal, fields: tuple[Field, ...]) -> dict:
         bits = word[field.lsb : field.lsb + field.width]
         values[field.name] = bits.as_signed() if field.signed else bits
     return values
+
+
+def _times(value: Value, factor: int) -> Value:
+    """value * factor as shifts and additions, where synthesis might take a multiplier."""
+    return sum((value << bit for bit in range(factor.bit_length()) if factor >> bit & 1), Const(0))
 
 
 class Feeder(wiring.Component):
@@ -115,7 +120,7 @@ class Feeder(wiring.Component):
         x, y = (Signal(coordinate_bits(config), name=name, reset_less=True) for name in ("x", "y"))
         weight_tile = Signal.like(self.weight_address, reset_less=True)
         with m.If(level_1 == Level.COLUMN):
-            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + d.x_stride * config.rows)]
+            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + _times(d.x_stride, config.rows))]
         with m.If(level_1 == Level.ROW):
             m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride)]
         with m.If(level_1 == Level.CHANNEL):
@@ -158,7 +163,7 @@ class Feeder(wiring.Component):
         inside = []
         for row in range(config.rows):
             row_x = Signal.like(x, name=f"row_x_{row}", reset_less=True)
-            m.d.sync += row_x.eq(tap_x + d.x_stride * row)
+            m.d.sync += row_x.eq(tap_x + _times(d.x_stride, row))
             inside.append((row_x < d.in_width) & y_inside)
         valid = Signal(config.rows, reset_less=True)
         rotation = Signal.like(self.rotation, reset_less=True)

@@ -54,7 +54,7 @@ def verilog_text(config: FabricConfig, *, core: Component | None = None) -> str:
     design = top_for(config, core=core)
     if config.front == "axi":
         design = _AxiPorts(design)
-    text = convert(design, MODULE_NAME)
+    text = convert(design, name=MODULE_NAME, emit_src=False, strip_internal_attrs=True)
     header = f"// dorefabric, configuration {config.name!r}, fingerprint {config.fingerprint:08x}\n"
     return header + text
 

@@ -6,8 +6,6 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .shared import shared
-
 __all__ = ["SPRAM_DEPTH", "SPRAM_MINIMUM_DEPTH", "YOSYS_NO_COLLISION_CHECK", "BlockMemory"]
 
 SPRAM_DEPTH = 1 << 14
@@ -59,7 +57,6 @@ class BlockMemory(wiring.Component):
             }
         )
 
-    @shared(lambda self: (self.width, self.depth, self.granularity, self.exclusive))
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if (

@@ -1,89 +1,58 @@
-"""Verilog in which equal components are one module, however often they are used.
+"""Verilog in which a component that repeats is written once.
 
-Amaranth writes a module for every use of a component, so an array of a thousand equal elements takes minutes to
-convert and megabytes to store. A component whose ``elaborate`` is decorated with `shared` is written once for each
-set of parameters and instantiated everywhere else. That happens only under `convert`; simulation and synthesis
-through Amaranth see the component itself.
+Amaranth writes every copy of a component anew: a thousand processing elements are a thousand modules, slow to generate
+and slow to compile. Here a parent asks `place` for its copies, which are instances of one module when the conversion is
+`convert`'s, and ordinary submodules everywhere else (Amaranth's simulator, board builds).
 """
 
-import functools
-import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
+from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
-from amaranth.lib import wiring
+from amaranth.lib.wiring import Component, In
 
-__all__ = ["convert", "shared"]
-
-Elaborate = Callable[[Any, Any], Any]
+__all__ = ["convert", "place"]
 
 
-class _Library:
-    """Takes the place of the platform while Verilog is written; holds the modules that are shared."""
+class _Shared:
+    """The platform of one conversion: components to be written once, by the name of their module."""
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._names: dict[Hashable, str] = {}
-        self._texts: dict[str, str] = {}
-        self._inside: wiring.Component | None = None
-
-    def is_inside(self, component: wiring.Component) -> bool:
-        return self._inside is component
-
-    def write(self, component: wiring.Component, name: str) -> str:
-        """The component's own module, and those of its parts that are not shared."""
-        outside, self._inside = self._inside, component
-        text = verilog.convert(component, name=name, platform=self, emit_src=False, strip_internal_attrs=True)
-        self._inside = outside
-        return text
-
-    def instance(self, component: wiring.Component, key: Hashable) -> Instance:
-        key = (type(component), key)
-        if key not in self._names:
-            kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
-            number = sum(other[0] is type(component) for other in self._names)  # type: ignore[index]
-            name = f"{self._prefix}_{kind}" + (f"_{number}" if number else "")
-            self._names[key] = name
-            self._texts[name] = self.write(component, name)
-        name = self._names[key]
-        header = re.search(rf"^module {name}\((.*?)\);", self._texts[name], re.MULTILINE | re.DOTALL)
-        assert header is not None
-        ports = set(re.findall(r"\w+", header[1]))
-        connections: dict[str, Any] = {}
-        for path, member, value in component.signature.flatten(component):
-            direction = "i" if member.flow is wiring.In else "o"
-            connections[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
-        if "clk" in ports:
-            connections["i_clk"] = ClockSignal()
-        if "rst" in ports:
-            connections["i_rst"] = ResetSignal()
-        return Instance(name, **connections)
-
-    def text(self) -> str:
-        return "".join(self._texts.values())
+        self.prefix = prefix
+        self.modules: dict[str, Component] = {}
 
 
-def shared(key: Callable[[Any], Hashable]) -> Callable[[Elaborate], Elaborate]:
-    """Decorator of ``elaborate`` for a component that works in the ``sync`` domain alone.
+def place(m: Module, platform: object, name: str, module: str, make: Callable[[], Component]) -> Any:
+    """Make the component that ``make`` returns the submodule ``name`` of ``m``; returns its ports.
 
-    ``key`` maps the component to its parameters: what is equal in components that are one module.
+    Where copies can be shared it is an instance of ``module``: everything that is placed as one module in a design must
+    be equal, and clocked by ``sync`` alone.
     """
+    if not isinstance(platform, _Shared):
+        m.submodules[name] = component = make()
+        return component
+    # Everything that a design consists of carries its name, so that it can stand beside any other Verilog.
+    module = f"{platform.prefix}_{module}"
+    if module not in platform.modules:
+        platform.modules[module] = make()
+    signature = platform.modules[module].signature
+    interface = signature.create(path=(name,))
+    ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    for path, member, value in signature.flatten(interface):
+        direction = "i" if member.flow is In else "o"
+        ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+    m.submodules[name] = Instance(module, **ports)
+    return interface
 
-    def decorate(elaborate: Elaborate) -> Elaborate:
-        @functools.wraps(elaborate)
-        def wrapper(self: wiring.Component, platform: Any) -> Module | Instance:
-            if isinstance(platform, _Library) and not platform.is_inside(self):
-                return platform.instance(self, key(self))
-            return elaborate(self, platform)
 
-        return wrapper
-
-    return decorate
-
-
-def convert(component: wiring.Component, name: str) -> str:
-    """Verilog of ``component`` as module ``name``; the modules it shares follow, called ``name``_something."""
-    library = _Library(name)
-    return library.write(component, name) + library.text()
+def convert(top: Component, *, name: str = "top", **options: Any) -> str:
+    """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own."""
+    platform = _Shared(name)
+    texts = [verilog.convert(top, name=name, platform=platform, **options)]
+    written: set[str] = set()
+    while missing := [module for module in platform.modules if module not in written]:
+        for module in missing:
+            written.add(module)
+            texts.append(verilog.convert(platform.modules[module], name=module, platform=platform, **options))
+    return "\n".join(texts)

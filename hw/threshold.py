@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 from .config import FabricConfig
 from .memory import BlockMemory
 from .pipeline import delay
-from .shared import shared
 from .timing import THRESHOLD_LATENCY
 
 __all__ = ["ThresholdColumn", "tree_code"]
@@ -67,7 +66,6 @@ class ThresholdColumn(wiring.Component):
             }
         )
 
-    @shared(lambda self: self.config)
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config

@@ -1,5 +1,7 @@
 """Column tile: the cell that repeats along the array."""
 
+from functools import partial
+
 from amaranth import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +11,7 @@ from .config import FabricConfig
 from .element import Element
 from .memory import BlockMemory
 from .pipeline import delay
-from .shared import shared
+from .shared import place
 from .threshold import ThresholdColumn
 from .timing import memory_latency
 
@@ -97,20 +99,22 @@ class Tile(wiring.Component):
             }
         )
 
-    @shared(lambda self: self.config)
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, control, host = self.config, self.control, self.host
         self._pass_on(m)
+        make_element = partial(
+            Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits, technology=config.technology
+        )
         selected = Signal()
         m.d.comb += selected.eq(host.tile == 0)
 
         for index in range(config.tile_columns):
             addressed = Signal(name=f"addressed_{index}")
             m.d.comb += addressed.eq(selected & (host.column == index))
-            weights = self._weights(m, index, addressed)
+            weights = self._weights(m, platform, index, addressed)
 
-            m.submodules[f"column_{index}"] = column = ThresholdColumn(config)
+            column = place(m, platform, f"column_{index}", "column", partial(ThresholdColumn, config))
             m.d.comb += [
                 column.capture.eq(control.capture),
                 column.first.eq(control.first),
@@ -123,9 +127,7 @@ class Tile(wiring.Component):
                 self.bits[index].eq(column.bit),
             ]
             for row in range(config.rows):
-                m.submodules[f"element_{row}_{index}"] = element = Element(
-                    lanes=config.lanes, accumulator_bits=config.accumulator_bits, technology=config.technology
-                )
+                element = place(m, platform, f"element_{row}_{index}", "element", make_element)
                 m.d.comb += [
                     element.activations.eq(self.activations[row]),
                     element.weights.eq(weights),
@@ -136,13 +138,14 @@ class Tile(wiring.Component):
                 ]
         return m
 
-    def _weights(self, m: Module, index: int, addressed: Signal) -> Signal:
+    def _weights(self, m: Module, platform: object, index: int, addressed: Signal) -> Signal:
         """The weight word of a column, `memory_latency` cycles after its address."""
         config, control, host = self.config, self.control, self.host
         width = min(32, config.lanes)
         word = Signal(config.lanes, name=f"weights_{index}")
         for piece in range(config.bus_words):
-            m.submodules[f"weights_{index}_{piece}"] = memory = BlockMemory(width=width, depth=config.weight_depth)
+            make_memory = partial(BlockMemory, width=width, depth=config.weight_depth)
+            memory = place(m, platform, f"weights_{index}_{piece}", "weight_memory", make_memory)
             m.d.comb += [
                 memory.read_address.eq(control.weight_address),
                 memory.write_enable.eq(addressed & host.weight & (host.piece == piece)),

@@ -42,6 +42,6 @@ def _sources() -> list[bytes]:
 
 
 def _generate(top: type, config: FabricConfig, folder: Path) -> None:
-    from amaranth.back import verilog
+    from dorefabric.hw.shared import convert
 
-    (folder / "top.v").write_text(verilog.convert(top(config), name="top"))
+    (folder / "top.v").write_text(convert(top(config)))

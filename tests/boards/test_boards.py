@@ -7,6 +7,7 @@ import pytest
 from dorefabric.boards import BOARDS, Board, BoardError, get_board
 from dorefabric.boards.clocking import Ice40Pll
 from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.memory import SPRAM_DEPTH, SPRAM_MINIMUM_DEPTH
 
 amaranth_boards = pytest.importorskip("amaranth_boards")
 
@@ -66,7 +67,7 @@ SHAPES = {
     "ice40": [(16, 256), (8, 512), (4, 1024), (2, 2048)],
     "ecp5": [(36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)],
     "gowin": [(36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)],
-    "xilinx": [(72, 512), (36, 1024), (18, 2048), (9, 4096)],
+    "xilinx": [(36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)],  # half a RAMB36E1
 }
 
 
@@ -76,12 +77,19 @@ def test_memories_fit(board: Board):
     config = board.config
     shapes = SHAPES[config.technology]
     blocks = (
-        config.tiles * memory_blocks(config.tile_columns * config.lanes, config.weight_depth, shapes)
+        config.columns * memory_blocks(config.lanes, config.weight_depth, shapes)
         + config.rows * memory_blocks(config.lanes, config.feature_depth, shapes)
-        + config.tiles * memory_blocks(config.tile_columns * config.threshold_bits, config.threshold_depth, shapes)
         + memory_blocks(32, config.program_depth, shapes)
         + memory_blocks(32, config.tap_depth, shapes)
     )
+    if board.device.startswith("iCE40UP") and config.threshold_depth >= SPRAM_MINIMUM_DEPTH:
+        # One of the four single-port memories of 16 bits a column.
+        assert config.columns * -(-config.threshold_bits // 16) <= 4
+        assert config.threshold_depth <= SPRAM_DEPTH
+    else:
+        blocks += config.columns * memory_blocks(config.threshold_bits, config.threshold_depth, shapes)
+    if config.technology == "xilinx":
+        blocks /= 2
     assert blocks <= board.resources.block_ram
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,19 @@ from amaranth.lib.wiring import Component, In, Out
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.generate import verilog_text
-from dorefabric.hw.shared import convert, shared
+from dorefabric.hw.shared import convert, place
 
 
 class Stage(Component):
-    """Adds its parameter; with a register or without."""
+    """Adds its parameter, one cycle later."""
 
-    def __init__(self, value: int, registered: bool) -> None:
-        self.value, self.registered = value, registered
+    def __init__(self, value: int) -> None:
+        self.value = value
         super().__init__({"i": In(8), "o": Out(8)})
 
-    @shared(lambda self: (self.value, self.registered))
     def elaborate(self, platform) -> Module:
         m = Module()
-        domain = m.d.sync if self.registered else m.d.comb
-        domain += self.o.eq(self.i + self.value)
+        m.d.sync += self.o.eq(self.i + self.value)
         return m
 
 
@@ -37,8 +36,9 @@ class Row(Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         value = self.i
-        for index, (step, registered) in enumerate([(1, True), (2, True), (1, True), (1, False), (1, True)]):
-            m.submodules[f"stage_{index}"] = stage = Stage(step, registered)
+        stages = {"one": partial(Stage, 1), "two": partial(Stage, 2), "three": partial(Stage, 3)}
+        for index, kind in enumerate(["one", "two", "one", "three", "one"]):
+            stage = place(m, platform, f"stage_{index}", kind, stages[kind])
             m.d.comb += stage.i.eq(value)
             value = stage.o
         m.d.comb += [self.o.eq(value), self.sum.eq(Cat(value, value))]
@@ -46,10 +46,10 @@ class Row(Component):
 
 
 def test_equal_components_become_one_module() -> None:
-    text = convert(Row(), "row")
-    assert re.findall(r"^module (\w+)", text, re.MULTILINE) == ["row", "row_stage", "row_stage_1", "row_stage_2"]
-    assert [text.count(f"  {name} ") for name in ("row_stage", "row_stage_1", "row_stage_2")] == [3, 1, 1]
-    assert convert(Row(), "row") == text
+    text = convert(Row(), name="row")
+    assert re.findall(r"^module (\w+)", text, re.MULTILINE) == ["row", "row_one", "row_two", "row_three"]
+    assert [text.count(f"  {name} ") for name in ("row_one", "row_two", "row_three")] == [3, 1, 1]
+    assert convert(Row(), name="row") == text
     assert verilog.convert(Row(), name="row").count("\nmodule ") == 6
 
 
@@ -70,7 +70,8 @@ module bench;
   end
 endmodule
 """
-    (tmp_path / "all.v").write_text(convert(Row(), "shared_row") + verilog.convert(Row(), name="plain_row") + bench)
+    text = convert(Row(), name="shared_row") + verilog.convert(Row(), name="plain_row") + bench
+    (tmp_path / "all.v").write_text(text)
     subprocess.run(["iverilog", "-g2005", "-o", "bench", "-s", "bench", "all.v"], cwd=tmp_path, check=True)
     out = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert "FAIL" not in out
