@@ -187,8 +187,8 @@ _XILINX_RAM = {"RAMB36E1": 1.0, "RAMB18E1": 0.5}
 def parse_yosys_statistics(text: str, technology: str) -> Usage:
     """Count cells in the output of yosys' ``stat -json``, for any technology.
 
-    A LUT is what fills one LUT site: ``LUT*``, Xilinx ``RAM*`` in LUTs counted as 4, an ECP5 ``CCU2C`` as two, and
-    one Gowin ``ALU``. iCE40 carry cells share their LUT's logic cell. nextpnr packs further, so a routed design
+    A LUT is what fills one LUT site: ``LUT*``, Xilinx ``SRL*`` and, counted as 4, ``RAM*`` in LUTs, an ECP5 ``CCU2C``
+    as two, and one Gowin ``ALU``. iCE40 carry cells share their LUT's logic cell. nextpnr packs further, so a routed design
     may differ by some per cent.
     """
     modules = json.loads(text)
@@ -199,7 +199,7 @@ def parse_yosys_statistics(text: str, technology: str) -> Usage:
     ram = 0.0
     other: dict[str, int] = {}
     for name, count in cells.items():
-        if re.fullmatch(r"(SB_)?LUT[1-6]", name) or (technology == "gowin" and name == "ALU"):
+        if re.fullmatch(r"(SB_)?LUT[1-6]|SRL(16E|C32E)", name) or (technology == "gowin" and name == "ALU"):
             lut += count
         elif name == "CCU2C":
             lut += 2 * count
