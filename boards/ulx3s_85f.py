@@ -26,7 +26,7 @@ BOARD = Board(
     platform=_platform,
     clock="clk25",
     input_hz=25_000_000,
-    pll=Ecp5Pll.solve(25_000_000, 62_500_000),
+    pll=Ecp5Pll.solve(25_000_000, 50_000_000),
     resources=Resources(lut=83_640, flip_flops=83_640, block_ram=208, block_ram_bits=18_432),
     bitstream="top.bit",
     programmers=(("openFPGALoader", "-b", "ulx3s"),),
@@ -46,7 +46,7 @@ BOARD = Board(
         program_depth=1024,
         tap_depth=1024,
         technology="ecp5",
-        clock_frequency=62_500_000,
+        clock_frequency=50_000_000,
         baud_rate=3_000_000,
     ),
 )
