@@ -188,8 +188,8 @@ def parse_yosys_statistics(text: str, technology: str) -> Usage:
     """Count cells in the output of yosys' ``stat -json``, for any technology.
 
     A LUT is what fills one LUT site: ``LUT*``, Xilinx ``SRL*`` and, counted as 4, ``RAM*`` in LUTs, an ECP5 ``CCU2C``
-    as two, and one Gowin ``ALU``. iCE40 carry cells share their LUT's logic cell. nextpnr packs further, so a routed
-    design may differ by some per cent.
+    as two, and one Gowin ``ALU``. iCE40 carry cells share their LUT's logic cell. nextpnr packs more: a routed design
+    may differ by some per cent.
     """
     modules = json.loads(text)
     cells: dict[str, int] = {}

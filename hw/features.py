@@ -1,5 +1,7 @@
 """Banked feature-map memory."""
 
+from functools import partial
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,6 +10,7 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .memory import BlockMemory
 from .pipeline import delay
+from .shared import place
 from .tile import activation_layout
 from .timing import memory_latency
 
@@ -95,12 +98,11 @@ class FeatureMemory(wiring.Component):
                 enable[index].eq(Mux(store.valid, clear | (store.segment == segment), host.piece == piece)),
             ]
 
+        make_memory = partial(BlockMemory, width=width, depth=config.feature_depth, granularity=granule)
         for bank in range(config.rows):
             pieces = []
             for piece in range(config.bus_words):
-                m.submodules[f"bank_{bank}_{piece}"] = memory = BlockMemory(
-                    width=width, depth=config.feature_depth, granularity=granule
-                )
+                memory = place(m, platform, f"bank_{bank}_{piece}", "feature_memory", make_memory)
                 pieces.append(memory.read_data)
                 m.d.comb += [
                     memory.read_address.eq(self.addresses[bank]),

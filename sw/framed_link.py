@@ -40,7 +40,8 @@ MAX_RECOVERIES = 200
 
 _FIRST_FRAME_WORDS = 16
 _FIRST_RETRY = 0.1
-_RETRY_MARGIN = 0.02
+_FIRST_WINDOW = 4
+_RETRY_MARGIN = 0.01
 _PATIENCE = 1.25
 _QUESTIONS = 12
 
@@ -145,7 +146,8 @@ class FramedLink:
         Seconds of complete silence after which the board counts as gone; longer on a link whose measured round
         trip is longer than a tenth of it.
     window : int
-        Requests that may be unanswered, 1 to 32.
+        Most requests that may be unanswered, 1 to 32; fewer after losses, as what was sent after a lost frame is
+        sent again.
 
     Raises
     ------
@@ -161,6 +163,7 @@ class FramedLink:
         self._transport = transport
         self._timeout = timeout
         self._window = window
+        self._ahead = float(min(window, _FIRST_WINDOW))  # requests that may be unanswered at present
         self._splitter = FrameSplitter()
         self._round_trip = _RoundTrip()  # of requests, with others queued before them
         self._idle_round_trip = _RoundTrip()  # of a question on an idle line
@@ -262,7 +265,7 @@ class FramedLink:
 
     def _fill(self) -> None:
         """Send what the window permits: never writes and reads at the same time, nothing while a question is out."""
-        while self._todo and self._nonce is None and len(self._sent) < self._window:
+        while self._todo and self._nonce is None and len(self._sent) < int(self._ahead):
             piece = self._todo[0]
             if self._sent and self._sent[0].command is not piece.command:
                 return
@@ -308,6 +311,7 @@ class FramedLink:
             raise LinkError(
                 f"the line to {self._transport.name} is too noisy: {MAX_RECOVERIES} attempts without one success"
             )
+        self._ahead = max(min(2.0, self._window), self._ahead / 2)
         for command, limit in self._limits.items():
             if self._sent and self._sent[0].command is command:
                 self._limits[command] = max(1, limit * 3 // 4)
@@ -367,6 +371,7 @@ class FramedLink:
         self._recoveries = 0
         longest = MAX_WRITE_WORDS if piece.command is Command.WRITE else MAX_READ_WORDS
         self._limits[piece.command] = min(longest, self._limits[piece.command] + 1 + offset)
+        self._ahead = min(self._window, self._ahead + (offset + 1) / self._ahead)
         if self._nonce is None:
             self._retry_at = now + self._round_trip.timeout
 
