@@ -6,8 +6,8 @@ with the simulation models of the tools' own cells, is evaluated on Boolean func
 outputs compared with the reference: equal functions are the same node.
 
 Pipelines are made transparent: a register passes its input on, if all paths from the inputs to a cell have equally many
-registers (`Netlist` refuses others), except for the registers of a loop, whose outputs are variables and whose inputs are
-results.
+registers (`Netlist` refuses others), except for the registers of a loop, whose outputs are variables and whose inputs
+are results.
 """
 
 import json
@@ -54,7 +54,8 @@ def synthesise(component: Component, technology: str) -> dict[str, Any]:
         script = (
             f"read_rtlil design.il; {command} -top top; write_rtlil -selected cells.il; design -reset; "
             f"read_verilog -nooverwrite {models}; read_rtlil cells.il; hierarchy -top top; proc; flatten; opt; "
-            "setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt; aigmap; opt_clean; write_json netlist.json"
+            "setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt; aigmap; opt_clean; "
+            "write_json netlist.json"
         )
         yosys(script, folder)
         netlist = json.loads((folder / "netlist.json").read_text())
@@ -143,8 +144,14 @@ class Netlist:
         Registers on every path from an input with a latency of 0 to the inputs of the state registers.
     """
 
-    def __init__(self, diagrams: Diagrams, module: dict[str, Any], inputs: dict[str, list[int]], state: dict[str, list[int]],
-                 control: Sequence[str] = ()) -> None:  # fmt: skip
+    def __init__(
+        self,
+        diagrams: Diagrams,
+        module: dict[str, Any],
+        inputs: dict[str, list[int]],
+        state: dict[str, list[int]],
+        control: Sequence[str] = (),
+    ) -> None:
         self._diagrams = diagrams
         # Each net's function and its latency: None for what does not come from a pipelined input.
         self._values: dict[Any, tuple[int, int | None]] = {

@@ -12,7 +12,7 @@ from dorefabric.sim.equivalence import Diagrams, Netlist, synthesise
 
 
 @pytest.mark.parametrize(
-    ("technology", "lanes", "bits"), [("ecp5", 32, 12), ("ecp5", 64, 18)], ids=lambda value: str(value)
+    ("technology", "lanes", "bits"), [("ecp5", 32, 12), ("ecp5", 64, 18)], ids=str
 )
 def test_element(technology: str, lanes: int, bits: int) -> None:
     module = synthesise(Element(lanes=lanes, accumulator_bits=bits, technology=technology), technology)
@@ -23,8 +23,10 @@ def test_element(technology: str, lanes: int, bits: int) -> None:
     accumulator = [diagrams.variable() for _ in range(bits)]
     netlist = Netlist(diagrams, module, inputs, {"accumulator": accumulator}, control=tuple(controls))
 
-    doubled = [diagrams.choose(controls["double"][0], *way) for way in zip([0, *accumulator], accumulator, strict=False)]
-    kept = [diagrams.choose(controls["clear"][0], 0, bit) for bit in doubled]
+    clear, double = controls["clear"][0], controls["double"][0]
+    shifted = [0, *accumulator[:-1]]
+    doubled = [diagrams.choose(double, *ways) for ways in zip(shifted, accumulator, strict=True)]
+    kept = [diagrams.choose(clear, 0, bit) for bit in doubled]
     mismatches = diagrams.add(*([diagrams.differ(a, w)] for a, w in pairs), width=lanes.bit_length())
     assert netlist.next_state["accumulator"] == diagrams.add(mismatches, kept, width=bits)
     assert netlist.enable["accumulator"] == controls["enable"] * bits
