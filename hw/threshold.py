@@ -9,7 +9,6 @@ from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
 from .descriptor import field_widths
-from .memory import BlockMemory
 from .pipeline import delay
 from .timing import THRESHOLD_LATENCY, captures_early
 
@@ -51,7 +50,7 @@ class ThresholdUnit(wiring.Component):
     slot, plane : In; of a slot in its cycle 0
     raw : In; static while a descriptor runs
     base : In; threshold address of the tree, for the slot that is in the node register
-    write_enable, write_column, write_address, write_data : In; the host's port of the threshold memory
+    address, threshold : Out, In; of the threshold memory, which has a latency of one cycle
     bits : Out, one per column
     """
 
@@ -67,10 +66,8 @@ class ThresholdUnit(wiring.Component):
                 "plane": In(field_widths(config)["planes"]),
                 "raw": In(1),
                 "base": In(config.threshold_address_bits),
-                "write_enable": In(1),
-                "write_column": In(ceil_log2(config.threshold_columns)),
-                "write_address": In(config.threshold_address_bits),
-                "write_data": In(config.threshold_bits),
+                "address": Out(ceil_log2(config.threshold_columns) + config.threshold_address_bits),
+                "threshold": In(config.threshold_bits),
                 "bits": Out(config.threshold_columns),
             }
         )
@@ -81,25 +78,15 @@ class ThresholdUnit(wiring.Component):
         slot = delay(m, self.slot, 1, name="slot")  # a copy of its own: many multiplexers look at it
         result, raw_bit = self._select(m, slot) if captures_early(config.technology) else self._turn(m)
 
-        # The host writes while nothing runs.
-        m.submodules.thresholds = thresholds = BlockMemory(
-            width=config.threshold_bits, depth=config.threshold_columns * config.threshold_depth, exclusive=True
-        )
-        m.d.comb += [
-            thresholds.write_enable.eq(self.write_enable),
-            thresholds.write_address.eq(Cat(self.write_column, self.write_address)),
-            thresholds.write_data.eq(self.write_data),
-        ]
-
         # A node needs as many bits as the deepest tree has levels.
         node = Signal(config.activation_bits, reset_less=True)
         address = Signal(config.threshold_address_bits, reset_less=True)
         bit = Signal(reset_less=True)
         m.d.sync += [
             address.eq(self.base + node),
-            bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < thresholds.read_data)),
+            bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < self.threshold)),
         ]
-        m.d.comb += thresholds.read_address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
+        m.d.comb += self.address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
         walked = delay(m, node, THRESHOLD_LATENCY - 1, name="node")
         waiting = config.drain_slots - THRESHOLD_LATENCY
         following = delay(m, Cat(bit, walked)[: len(node)], waiting, name="waiting")

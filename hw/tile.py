@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -15,6 +15,7 @@ from .pipeline import delay
 from .shared import place
 from .threshold import ThresholdUnit
 from .timing import memory_latency
+from .twin_memory import TwinMemory
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
 
@@ -113,6 +114,7 @@ class Tile(wiring.Component):
         selected = Signal()
         m.d.comb += selected.eq(host.tile == 0)
         shared = config.threshold_columns
+        units = self._threshold_units(m, platform)
 
         for index in range(config.tile_columns):
             addressed = Signal(name=f"addressed_{index}")
@@ -120,8 +122,6 @@ class Tile(wiring.Component):
             weights = self._weights(m, platform, index, addressed)
 
             which, column = divmod(index, shared)
-            if column == 0:
-                unit = self._threshold_unit(m, platform, which)
             for row in range(config.rows):
                 element = place(m, platform, f"element_{row}_{index}", "element", make_element)
                 m.d.comb += [
@@ -130,26 +130,50 @@ class Tile(wiring.Component):
                     element.enable.eq(control.enable),
                     element.clear.eq(control.clear),
                     element.double.eq(control.double),
-                    unit.accumulators[row * shared + column].eq(element.accumulator),
+                    units[which].accumulators[row * shared + column].eq(element.accumulator),
                 ]
         return m
 
-    def _threshold_unit(self, m: Module, platform: object, index: int) -> ThresholdUnit:
+    def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
+        """The units with their memories, two of which share a block RAM where that is possible."""
         config, control, host = self.config, self.control, self.host
         shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
-        unit: ThresholdUnit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
-        m.d.comb += [
-            getattr(unit, name).eq(control[name])
-            for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
-        ]
-        m.d.comb += [
-            unit.write_enable.eq(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index)),
-            unit.write_column.eq(host.column[:shared_bits]),
-            unit.write_address.eq(host.address),
-            unit.write_data.eq(host.data),
-            self.bits[index * shared : (index + 1) * shared].eq(unit.bits),
-        ]
-        return unit
+        shape = {"width": config.threshold_bits, "depth": shared * config.threshold_depth}
+        address = Cat(host.column[:shared_bits], host.address[: config.threshold_address_bits])
+        units: list[ThresholdUnit] = []
+        enables = []
+        for index in range(config.tile_columns // shared):
+            unit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
+            m.d.comb += [
+                getattr(unit, name).eq(control[name])
+                for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
+            ]
+            m.d.comb += self.bits[index * shared : (index + 1) * shared].eq(unit.bits)
+            # The host writes while nothing runs.
+            enables.append(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index))
+            units.append(unit)
+        twins = TwinMemory.fits(**shape, technology=config.technology) and len(units) > 1
+        for index in range(0, len(units), 2) if twins else ():
+            make_twin = partial(TwinMemory, **shape, technology=config.technology)
+            twin = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_twin)
+            m.d.comb += [
+                twin.write_enables.eq(Cat(enables[index : index + 2])),
+                twin.write_address.eq(address),
+                twin.write_data.eq(host.data),
+            ]
+            for half, unit in enumerate(units[index : index + 2]):
+                m.d.comb += [twin.read_addresses[half].eq(unit.address), unit.threshold.eq(twin.read_data[half])]
+        for index, unit in enumerate([] if twins else units):
+            make_memory = partial(BlockMemory, **shape, exclusive=True)
+            memory = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_memory)
+            m.d.comb += [
+                memory.write_enable.eq(enables[index]),
+                memory.write_address.eq(address),
+                memory.write_data.eq(host.data),
+                memory.read_address.eq(unit.address),
+                unit.threshold.eq(memory.read_data),
+            ]
+        return units
 
     def _weights(self, m: Module, platform: object, index: int, addressed: Signal) -> Signal:
         """The weight word of a column, `memory_latency` cycles after its address."""
