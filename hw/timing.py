@@ -74,7 +74,7 @@ def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     levels = int(math.log2(lanes)) - 1
     if technology == "ice40" or levels < 4:
         return ()
-    return (2, 3) if technology == "ecp5" else (levels // 2 + 1,)
+    return tuple(range(2, levels, 2)) if technology == "ecp5" else (levels // 2 + 1,)
 
 
 def popcount_latency(lanes: int, technology: str) -> int:
