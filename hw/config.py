@@ -13,7 +13,7 @@ from .errors import DorefabricError
 
 __all__ = ["FRONTS", "ISA_VERSION", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 TECHNOLOGIES = ("generic", "ice40", "ecp5", "gowin", "xilinx")
 FRONTS = ("uart", "axi", "bus")
 

@@ -32,6 +32,8 @@ __all__ = [
     "THRESHOLD_LATENCY",
     "Cycles",
     "Pipeline",
+    "copy_cycles",
+    "copy_latency",
     "descriptor_cycles",
     "memory_latency",
     "popcount_latency",
@@ -39,8 +41,8 @@ __all__ = [
     "rotate_latency",
 ]
 
-FETCH_CYCLES = 17
-"""Reading 16 descriptor words, one of them a cycle."""
+FETCH_CYCLES = 19
+"""Reading 18 descriptor words, one of them a cycle; copying takes more, see `copy_cycles`."""
 
 STORE_CYCLES = 6
 """Writing the counters back, after the cycles that they count: a run is busy for the sum of its descriptors' cycles
@@ -107,8 +109,20 @@ class Cycles:
     stalls: int
 
 
+def copy_latency(config: FabricConfig) -> int:
+    """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
+    return Pipeline.of(config).activations - 3
+
+
+def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
+    """Cycles in which the two blocks of a descriptor are copied, a bus word a cycle."""
+    words = descriptor["weight_words"] * config.columns * config.bus_words
+    entries = descriptor["threshold_entries"] * config.columns
+    return sum(count + copy_latency(config) for count in (words, entries) if count)
+
+
 LOOP_COUNTS = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes")
-"""Fields that must not be 0; a descriptor with such a field does nothing and takes the fetch alone."""
+"""Fields that must not be 0; a descriptor with such a field does nothing but copy its blocks."""
 
 
 def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cycles:
@@ -118,12 +132,13 @@ def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cy
     the last one's drain follows. One more cycle each starts the loops and finishes the last store.
     """
     d = descriptor
+    fetch = FETCH_CYCLES + copy_cycles(config, d)
     if any(d[name] == 0 for name in LOOP_COUNTS):
-        return Cycles(FETCH_CYCLES, 0, 0)
+        return Cycles(fetch, 0, 0)
     tiles = d["channel_tiles"] * d["y_count"] * d["x_tiles"] * d["pool_taps"]
     steps = d["pairs"] * d["taps"] * d["chunks"]
     drain = d["planes"] * config.drain_slots
     stalls = (tiles - 1) * max(0, drain - steps)
     issue = tiles * steps + stalls
-    cycles = FETCH_CYCLES + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
+    cycles = fetch + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
     return Cycles(cycles, tiles * steps, stalls)
