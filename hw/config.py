@@ -11,9 +11,10 @@ from typing import Any
 
 from .errors import DorefabricError
 
-__all__ = ["FRONTS", "ISA_VERSION", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
+__all__ = ["FRONTS", "ISA_VERSION", "MINIMUM_FEATURE_DEPTH", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
 
 ISA_VERSION = 2
+MINIMUM_FEATURE_DEPTH = 16
 TECHNOLOGIES = ("generic", "ice40", "ecp5", "gowin", "xilinx")
 FRONTS = ("uart", "axi", "bus")
 
@@ -106,7 +107,7 @@ class FabricConfig:
         _check_range("accumulator_bits", self.accumulator_bits, 8, 32)
         _check_range("threshold_bits", self.threshold_bits, 8, self.accumulator_bits)
         _check_range("weight_depth", self.weight_depth, 16, 1 << 15)
-        _check_range("feature_depth", self.feature_depth, 16, 1 << 16)
+        _check_range("feature_depth", self.feature_depth, MINIMUM_FEATURE_DEPTH, 1 << 16)
         _check_range("threshold_depth", self.threshold_depth, 16, 1 << 16)
         _check_range("program_depth", self.program_depth, 64, 1 << 16)
         _check_range("tap_depth", self.tap_depth, 16, 1 << 16)

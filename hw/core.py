@@ -155,9 +155,11 @@ class Core(wiring.Component):
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)
         entry = Mux(to_thresholds, offset, offset[piece_bits:])
         m.d.comb += [
-            array.host.weight.eq(Mux(copier.busy, copier.write & ~copier.thresholds, access.space.weights & idle_write)),
+            array.host.weight.eq(
+                (copier.write & ~copier.thresholds) | (access.space.weights & idle_write)
+            ),
             array.host.threshold.eq(
-                Mux(copier.busy, copier.write & copier.thresholds, access.space.thresholds & idle_write)
+                (copier.write & copier.thresholds) | (access.space.thresholds & idle_write)
             ),
             array.host.column.eq(entry[:column_bits]),
             array.host.tile.eq(entry[column_bits : column_bits + tile_bits]),

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .descriptor import COUNTS, block_layout, descriptor_layout
 from .host import ACCESS_LAYOUT
-from .isa import BLOCK_WORDS, COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
+from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .registers import REGISTERS, constants
 from .timing import LOOP_COUNTS, STORE_CYCLES

@@ -79,7 +79,7 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
 
 
 def _copy(memories: Memories, source: int, count: int, target: np.ndarray, base: int, space: str) -> None:
-    """``count`` words of all columns from a feature address. Weights are the same for all images: those of the first."""
+    """``count`` words of all columns from a feature address. What is copied is the same for all images."""
     if count == 0:
         return
     config = memories.config

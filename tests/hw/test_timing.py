@@ -24,7 +24,8 @@ def test_last_steps_are_a_drain_apart(seed: int) -> None:
     cycles = descriptor_cycles(CONFIG, d)
     assert cycles.stalls == stalls
     assert cycles.steps + stalls == now
-    assert cycles.cycles == FETCH_CYCLES + copy_cycles(CONFIG, d) + d["planes"] + 1 + now + Pipeline.of(CONFIG).bits + drain + 1
+    fetch = FETCH_CYCLES + copy_cycles(CONFIG, d)
+    assert cycles.cycles == fetch + d["planes"] + 1 + now + Pipeline.of(CONFIG).bits + drain + 1
 
 
 @pytest.mark.parametrize("name", LOOP_COUNTS)
