@@ -107,7 +107,8 @@ class _Window:
         for m in (0, 1):
             self._next[m] += added[m]
         self._held[id(piece)] = (bases[0], bases[1])
-        writes, copied = [], {}
+        writes: list[Write] = []
+        copied: dict[str, int] = {}
         if piece.streamed[0]:
             writes.append(_write("weights", bases[0] * config.columns * config.bus_words, piece.weights))
         if piece.streamed[1]:
