@@ -62,6 +62,9 @@ class FabricConfig:
         Words of the weight memory; a word is columns × lanes bits.
     feature_depth : int
         Words of each of the ``rows`` banks of the feature-map memory; a word is ``lanes`` bits.
+    feature_ports : int
+        2: the feature-map memory reads and stores in one cycle. 1: a store takes the cycle of a read, and the array
+        waits for it; on an iCE40 UltraPlus the banks may then be its single-port RAM.
     threshold_depth : int
         Thresholds per column.
     program_depth, tap_depth : int
@@ -85,6 +88,7 @@ class FabricConfig:
     threshold_bits: int = 24
     weight_depth: int = 1024
     feature_depth: int = 1024
+    feature_ports: int = 2
     threshold_depth: int = 512
     program_depth: int = 512
     tap_depth: int = 512
@@ -108,6 +112,7 @@ class FabricConfig:
         _check_range("threshold_bits", self.threshold_bits, 8, self.accumulator_bits)
         _check_range("weight_depth", self.weight_depth, 16, 1 << 15)
         _check_range("feature_depth", self.feature_depth, MINIMUM_FEATURE_DEPTH, 1 << 16)
+        _check_range("feature_ports", self.feature_ports, 1, 2)
         _check_range("threshold_depth", self.threshold_depth, 16, 1 << 16)
         _check_range("program_depth", self.program_depth, 64, 1 << 16)
         _check_range("tap_depth", self.tap_depth, 16, 1 << 16)

@@ -103,6 +103,11 @@ class Core(wiring.Component):
             array.control.raw.eq(sequencer.descriptor.raw),
         ]
 
+        if config.feature_ports == 1:
+            # No step may read in the cycle of a store: hold those whose way from the issue to the feature memory is as
+            # long as that of a slot from there to its store.
+            m.d.comb += feeder.hold.eq(delay(m, drain.stores, times.hold - times.drain, name="hold", reset=True))
+
         # Results.
         m.d.comb += [
             writer.level.eq(delay(m, level, times.bits - 2 - (times.drain - 1), name="level_writer", reset=True)),

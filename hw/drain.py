@@ -23,6 +23,8 @@ class DrainControl(wiring.Component):
     start : In; a descriptor begins
     level : In; `Level` of a tile's last step in cycle ``drain`` - 1, else 0
     capture, first, advance, base : Out
+    stores : Out; the slot's bits are going to be stored, cycle ``drain`` of the slot. So are those of pixels beyond the
+        image, which then are not.
     """
 
     def __init__(self, config: FabricConfig) -> None:
@@ -36,6 +38,7 @@ class DrainControl(wiring.Component):
                 "first": Out(1),
                 "advance": Out(1),
                 "base": Out(config.threshold_address_bits),
+                "stores": Out(1),
             }
         )
 
@@ -52,9 +55,10 @@ class DrainControl(wiring.Component):
             self.capture.eq(delay(m, slots.start, 3, name="capture", reset=True)),
         ]
         # The base is used one cycle after the slot count, so it changes one cycle after the last slot.
-        channel_ends = Signal()
+        channel_ends, last_position = Signal(), Signal()
         with m.If(slots.start):
-            m.d.sync += channel_ends.eq(self.level >= Level.CHANNEL)
+            m.d.sync += [channel_ends.eq(self.level >= Level.CHANNEL), last_position.eq(self.level != Level.POOL)]
+        m.d.comb += self.stores.eq(slots.row & last_position)
         next_channel = delay(m, slots.last & channel_ends, 1, name="next_channel", reset=True)
         base = Signal.like(self.base, reset_less=True)
         m.d.comb += self.base.eq(base)

@@ -18,8 +18,9 @@ __all__ = ["convert", "place"]
 class _Shared:
     """The platform of one conversion: components to be written once, by the name of their module."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, device: str) -> None:
         self.prefix = prefix
+        self.device = device
         self.modules: dict[str, Component] = {}
 
 
@@ -46,9 +47,12 @@ def place(m: Module, platform: object, name: str, module: str, make: Callable[[]
     return interface
 
 
-def convert(top: Component, *, name: str = "top", **options: Any) -> str:
-    """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own."""
-    platform = _Shared(name)
+def convert(top: Component, *, name: str = "top", device: str = "", **options: Any) -> str:
+    """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own.
+
+    With a ``device``, as platforms name it, there may be cells of it in the Verilog, see `memory.BlockMemory`.
+    """
+    platform = _Shared(name, device)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]
     written: set[str] = set()
     while missing := [module for module in platform.modules if module not in written]:

@@ -39,11 +39,15 @@ def test_random_descriptors(config: FabricConfig) -> None:
             check_case(link, config, seed)
 
 
-def test_many_random_descriptors_in_verilator() -> None:
-    config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=2, feature_depth=512, accumulator_bits=12,
-                          threshold_bits=11, **SMALL)  # fmt: skip
+@pytest.mark.parametrize("options", [
+    {"rows": 4, "columns": 4, "lanes": 32, "tile_columns": 2},
+    {"rows": 2, "columns": 8, "lanes": 32, "tile_columns": 8, "feature_ports": 1, "technology": "ice40"},
+    {"rows": 4, "columns": 4, "lanes": 16, "tile_columns": 1, "feature_ports": 1},
+], ids=["two-ports", "one-port-ice40", "one-port"])  # fmt: skip
+def test_many_random_descriptors_in_verilator(options: dict) -> None:
+    config = FabricConfig(feature_depth=512, accumulator_bits=12, threshold_bits=11, **options, **SMALL)
     with VerilatorLink(config, stalls=0.1) as link:
-        seen = [check_case(link, config, seed) for seed in range(100)]
+        seen = [check_case(link, config, seed) for seed in range(60)]
     # The cases are of every kind.
     assert {d["raw"] for d in seen} == {0, 1}
     for field in ("pool_taps", "channel_tiles", "x_tiles", "y_count", "chunks", "taps", "pairs", "out_stride"):
