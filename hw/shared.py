@@ -12,16 +12,25 @@ from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
 from amaranth.lib.wiring import Component, In
 
-__all__ = ["convert", "place"]
+__all__ = ["convert", "mapped", "place"]
 
 
 class _Shared:
     """The platform of one conversion: components to be written once, by the name of their module."""
 
-    def __init__(self, prefix: str, device: str) -> None:
+    def __init__(self, prefix: str, mapped: bool, device: str) -> None:
         self.prefix = prefix
+        self.mapped = mapped
         self.device = device
         self.modules: dict[str, Component] = {}
+
+
+def mapped(platform: object) -> bool:
+    """Whether to write the cells of a technology rather than behaviour: in board builds, and where Verilog asks for it.
+
+    Simulation gets the behaviour, which is the same (proved in `tests/formal`) and runs far faster.
+    """
+    return hasattr(platform, "device") or getattr(platform, "mapped", False)
 
 
 def place(m: Module, platform: object, name: str, module: str, make: Callable[[], Component]) -> Any:
@@ -47,12 +56,13 @@ def place(m: Module, platform: object, name: str, module: str, make: Callable[[]
     return interface
 
 
-def convert(top: Component, *, name: str = "top", device: str = "", **options: Any) -> str:
+def convert(top: Component, *, name: str = "top", mapped: bool = False, device: str = "", **options: Any) -> str:
     """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own.
 
-    With a ``device``, as platforms name it, there may be cells of it in the Verilog, see `memory.BlockMemory`.
+    ``mapped``: with the technology's own cells where there are some (`mapped`). ``device``, as platforms name it: with
+    its own memories where there are some (`memory.BlockMemory`).
     """
-    platform = _Shared(name, device)
+    platform = _Shared(name, mapped, device)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]
     written: set[str] = set()
     while missing := [module for module in platform.modules if module not in written]:

@@ -13,7 +13,7 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | activations          | rotated and masked: 5 + memory + `rotate_latency`                                     |
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
-| drain                | first drain slot of the tile: accumulate - 1 (capture, node and address overlap)      |
+| drain                | first drain slot: accumulate, or one less without `captures_early` (steps overlap)    |
 | bits                 | first code bits of all columns, de-skewed: drain + 4 + tiles - 1                      |
 | bits + 1             | maximum over pool positions; feature address of the store                             |
 | bits + 2             | write port of the feature memory                                                      |
@@ -34,6 +34,7 @@ __all__ = [
     "THRESHOLD_LATENCY",
     "Cycles",
     "Pipeline",
+    "captures_early",
     "copy_cycles",
     "copy_latency",
     "descriptor_cycles",
@@ -60,6 +61,14 @@ def memory_latency(technology: str) -> int:
     On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM.
     """
     return 1 if technology == "ice40" else 2
+
+
+def captures_early(technology: str) -> bool:
+    """Whether results are captured a cycle before their drain needs them, in registers that nothing else feeds.
+
+    On iCE40 and Gowin such a register costs a LUT, so the drain's multiplexer stands before it.
+    """
+    return technology not in ("ice40", "gowin")
 
 
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
@@ -93,7 +102,7 @@ class Pipeline:
         memory = memory_latency(config.technology)
         activations = 5 + memory + rotate_latency(config.rows)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
-        drain = accumulate - 1
+        drain = accumulate - 1 + captures_early(config.technology)
         return cls(memory, activations, accumulate, drain, drain + THRESHOLD_LATENCY + config.tiles - 1)
 
     @property
@@ -152,8 +161,8 @@ def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cy
     stalls = (tiles - 1) * max(0, drain - steps)
     if config.feature_ports == 1:
         stalls = _stalls_with_holds(
-            tiles // d["pool_taps"], d["pool_taps"], steps, d["planes"], config.rows, config.drain_slots,
-            Pipeline.of(config).hold,
+            tiles // d["pool_taps"], d["pool_taps"], steps, d["planes"], config.rows, config.threshold_columns,
+            config.drain_slots, Pipeline.of(config).hold,
         )  # fmt: skip
     issue = tiles * steps + stalls
     cycles = fetch + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
@@ -162,15 +171,15 @@ def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cy
 
 @functools.lru_cache(maxsize=1024)
 def _stalls_with_holds(
-    groups: int, pool_taps: int, steps: int, planes: int, rows: int, drain_slots: int, hold: int
+    groups: int, pool_taps: int, steps: int, planes: int, rows: int, shared: int, drain_slots: int, hold: int
 ) -> int:
     """Cycles in which steps wait for the drain or for stores, of ``groups`` × ``pool_taps`` tiles of results.
 
-    The slots of the rows of a group's last tile hold back the step that would be issued ``hold`` cycles and one for
-    every slot before after that tile's last step. As soon as the holds that are still to come stand as they have stood
+    Slots that complete a row of a group's last tile, with the last of its ``shared`` columns, hold back the step that
+    would be issued ``hold`` cycles, and one for every slot before, after that tile's last step. As soon as the holds that are still to come stand as they have stood
     before, what lies between repeats.
     """
-    pattern = [hold + plane * drain_slots + row for plane in range(planes) for row in range(rows)]
+    pattern = [hold + plane * drain_slots + (row + 1) * shared - 1 for plane in range(planes) for row in range(rows)]
     drain = planes * drain_slots
     now, last = 0, -drain  # the next cycle; that of the latest tile's last step
     holds: deque[int] = deque()  # cycles in which no step is issued; they never coincide

@@ -85,10 +85,12 @@ def _copy(memories: Memories, source: int, count: int, target: np.ndarray, base:
     config = memories.config
     _check_depth(space, base + count - 1, len(target))
     size = target[:count].size
-    offset = source * config.rows * config.bus_words
-    _check_depth("features", (offset + size - 1) // (config.rows * config.bus_words), config.feature_depth)
-    words = memories.read(address("features", offset), size)
-    memories.write(address(space, base * target[0].size), words.reshape(memories.batch, size)[0])
+    pitch = config.bank_pitch * config.bus_words
+    addresses = -(-size // (config.rows * config.bus_words))
+    _check_depth("features", source + addresses - 1, config.feature_depth)
+    words = memories.read(address("features", source * pitch), addresses * pitch).reshape(-1, addresses, pitch)[0]
+    block = words[:, : config.rows * config.bus_words].reshape(-1)[:size]
+    memories.write(address(space, base * target[0].size), block)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class _Reads:
         self._address = address[..., None] + np.arange(d["chunks"])
         self._bank = bank[..., None]
         self._valid = np.broadcast_to(valid[..., None], self._address.shape)
-        self._rows, self._depth = rows, config.feature_depth
+        self._pitch, self._depth = config.bank_pitch, config.feature_depth
         self._mask = (1 << config.feature_address_bits) - 1
 
     def index(self, offset: int, pixels: slice) -> np.ndarray:
@@ -137,12 +139,12 @@ class _Reads:
         address = self._address[pixels] + offset & self._mask
         valid = self._valid[pixels]
         _check_depth("features", int(np.max(address, where=valid, initial=0)), self._depth)
-        return np.where(valid, address * self._rows + self._bank[pixels], self._depth * self._rows)
+        return np.where(valid, address * self._pitch + self._bank[pixels], self._depth * self._pitch)
 
     def touched(self, offsets: list[tuple[int, ...]]) -> np.ndarray:
         """Every word number that is read, without the zero word."""
         words = np.unique([self.index(offset, slice(None)) for group in offsets for offset in group])
-        return words[words < self._depth * self._rows]
+        return words[words < self._depth * self._pitch]
 
 
 def _decode(field: Field, words: np.ndarray) -> np.ndarray:
@@ -299,7 +301,7 @@ def _store_addresses(memories: Memories, d: dict[str, int]) -> np.ndarray:
     plane = np.arange(d["planes"])[:, None, None] * d["out_plane_step"]
     address = address[:, None] + plane + np.arange(first, chunks) & (1 << config.feature_address_bits) - 1
     _check_depth("features", int(address.max()), config.feature_depth)
-    return address * config.rows + bank[:, None]
+    return address * config.bank_pitch + bank[:, None]
 
 
 def _store(memories: Memories, d: dict[str, int], codes: np.ndarray, destination: np.ndarray) -> None:

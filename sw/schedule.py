@@ -135,9 +135,16 @@ def resident_writes(residency: Residency, config: FabricConfig) -> list[Write]:
                for base, words in thresholds.items() if base is not None and words.size]  # fmt: skip
     sources = {source: words for piece in residency.pieces
                for source, words in zip(piece.sources, (piece.weights, piece.thresholds), strict=True)}  # fmt: skip
-    writes += [_write("features", source * config.rows * config.bus_words, words)
+    writes += [_write("features", source * config.bank_pitch * config.bus_words, _across_banks(words, config))
                for source, words in sources.items() if source is not None]  # fmt: skip
     return writes
+
+
+def _across_banks(words: np.ndarray, config: FabricConfig) -> np.ndarray:
+    """A block as it is parked: the words of each address, and nothing for the banks that do not exist."""
+    used, pitch = config.rows * config.bus_words, config.bank_pitch * config.bus_words
+    flat = np.pad(words.reshape(-1), (0, -words.size % used)).reshape(-1, used)
+    return np.pad(flat, ((0, 0), (0, pitch - used)))
 
 
 def _write(space: str, offset: int, words: np.ndarray) -> Write:
