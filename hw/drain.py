@@ -25,8 +25,8 @@ class DrainControl(wiring.Component):
     start : In; a descriptor begins
     level : In; `Level` of a tile's last step in cycle ``drain`` - 1, else 0
     capture, first, advance, slot, plane, base : Out
-    stores : Out; the bits of a row are complete with the slot's and going to be stored, cycle ``drain`` of the slot; also
-        for pixels beyond the image, which then are not
+    stores : Out; the bits of a row are complete with the slot's and going to be stored, cycle ``drain`` of the slot;
+        also for pixels beyond the image, which then are not
     """
 
     def __init__(self, config: FabricConfig) -> None:

@@ -180,8 +180,8 @@ def _stalls_with_holds(
     """Cycles in which steps wait for the drain or for stores, of ``groups`` × ``pool_taps`` tiles of results.
 
     Slots that complete a row of a group's last tile, with the last of its ``shared`` columns, hold back the step that
-    would be issued ``hold`` cycles, and one for every slot before, after that tile's last step. As soon as the holds that are still to come stand as they have stood
-    before, what lies between repeats.
+    would be issued ``hold`` cycles, and one for every slot before, after that tile's last step. As soon as the holds
+    that are still to come stand as they have stood before, what lies between repeats.
     """
     pattern = [hold + plane * drain_slots + (row + 1) * shared - 1 for plane in range(planes) for row in range(rows)]
     drain = planes * drain_slots
