@@ -11,9 +11,10 @@ from typing import Any
 
 from .errors import DorefabricError
 
-__all__ = ["FRONTS", "ISA_VERSION", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
+__all__ = ["FRONTS", "ISA_VERSION", "MINIMUM_FEATURE_DEPTH", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
 
-ISA_VERSION = 1
+ISA_VERSION = 2
+MINIMUM_FEATURE_DEPTH = 16
 TECHNOLOGIES = ("generic", "ice40", "ecp5", "gowin", "xilinx")
 FRONTS = ("uart", "axi", "bus")
 
@@ -66,6 +67,9 @@ class FabricConfig:
         Words of the weight memory; a word is columns × lanes bits.
     feature_depth : int
         Words of each of the ``rows`` banks of the feature-map memory; a word is ``lanes`` bits.
+    feature_ports : int
+        2: the feature-map memory reads and stores in one cycle. 1: a store takes the cycle of a read, and the array
+        waits for it; on an iCE40 UltraPlus the banks may then be its single-port RAM.
     threshold_depth : int
         Thresholds per column.
     program_depth, tap_depth : int
@@ -90,6 +94,7 @@ class FabricConfig:
     threshold_bits: int = 24
     weight_depth: int = 1024
     feature_depth: int = 1024
+    feature_ports: int = 2
     threshold_depth: int = 512
     program_depth: int = 512
     tap_depth: int = 512
@@ -117,7 +122,8 @@ class FabricConfig:
         _check_range("accumulator_bits", self.accumulator_bits, 8, 32)
         _check_range("threshold_bits", self.threshold_bits, 8, self.accumulator_bits)
         _check_range("weight_depth", self.weight_depth, 16, 1 << 15)
-        _check_range("feature_depth", self.feature_depth, 16, 1 << 16)
+        _check_range("feature_depth", self.feature_depth, MINIMUM_FEATURE_DEPTH, 1 << 16)
+        _check_range("feature_ports", self.feature_ports, 1, 2)
         _check_range("threshold_depth", self.threshold_depth, 16, 1 << 16)
         _check_range("program_depth", self.program_depth, 64, 1 << 16)
         _check_range("tap_depth", self.tap_depth, 16, 1 << 16)

@@ -4,9 +4,9 @@ from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
-from .isa import DESCRIPTOR_FIELDS
+from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS
 
-__all__ = ["COUNTS", "LEVEL_BITS", "Level", "coordinate_bits", "descriptor_layout", "field_widths"]
+__all__ = ["COUNTS", "LEVEL_BITS", "Level", "block_layout", "coordinate_bits", "descriptor_layout", "field_widths"]
 
 COUNTS = (
     "planes",
@@ -59,7 +59,10 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
         "out_base": feature, "out_row_step": feature, "out_pixel_step": feature, "out_plane_step": feature,
         "out_stride": 8, "out_segment": 8, "out_width": width, "out_group_step": feature,
     }  # fmt: skip
-    return {field.name: min(field.width, widths[field.name]) for field in DESCRIPTOR_FIELDS}
+    return {
+        field.name: min(field.width, widths[field.name])
+        for field in DESCRIPTOR_FIELDS if field.word not in BLOCK_WORDS.values()
+    }  # fmt: skip
 
 
 def coordinate_bits(config: FabricConfig) -> int:
@@ -73,3 +76,9 @@ def coordinate_bits(config: FabricConfig) -> int:
 def descriptor_layout(config: FabricConfig) -> data.StructLayout:
     """The descriptor's registers; those of `COUNTS` hold the field less one."""
     return data.StructLayout(field_widths(config))
+
+
+def block_layout(config: FabricConfig) -> data.StructLayout:
+    """A block to copy, of `isa.BLOCK_WORDS`: feature address, and words of the destination."""
+    most = max(config.weight_address_bits, config.threshold_address_bits) + 1
+    return data.StructLayout({"source": config.feature_address_bits, "count": min(16, most)})

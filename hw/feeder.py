@@ -39,6 +39,7 @@ class Feeder(wiring.Component):
     descriptor, start : In; fields (static) and the strobe that begins it
     tap_address, pair_address : Out; of tap and program memory, cycle 0
     tap_word, pair_word : In; cycle 1
+    hold : In; no step is issued in this cycle
     host_read, host_address, host_bank : In
     addresses : Out, one per bank, cycle 5
     rotation, valid : Out; cycle 5 (they are ahead of the words by the memory's latency)
@@ -56,6 +57,7 @@ class Feeder(wiring.Component):
             {
                 "descriptor": In(descriptor_layout(config)),
                 "start": In(1),
+                "hold": In(1),
                 "tap_address": Out(ceil_log2(config.tap_depth)),
                 "tap_word": In(32),
                 "pair_address": Out(ceil_log2(config.program_depth)),
@@ -83,6 +85,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             loops.descriptor.eq(d),
             loops.start.eq(self.start),
+            loops.hold.eq(self.hold),
             self.active.eq(loops.active),
             self.issue.eq(loops.issue),
             self.stall.eq(loops.stall),

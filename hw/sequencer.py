@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
-from .descriptor import COUNTS, descriptor_layout
+from .descriptor import COUNTS, block_layout, descriptor_layout
 from .host import ACCESS_LAYOUT
-from .isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
+from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .registers import REGISTERS, constants
 from .timing import LOOP_COUNTS, STORE_CYCLES
@@ -16,7 +16,7 @@ from .timing import LOOP_COUNTS, STORE_CYCLES
 __all__ = ["Sequencer"]
 
 _INDEX = {register.name: register.index for register in REGISTERS}
-_PARAMETER_WORDS = COUNTER_WORDS["cycles"]
+_PARAMETER_WORDS = min(BLOCK_WORDS.values())
 
 
 class Sequencer(wiring.Component):
@@ -25,7 +25,8 @@ class Sequencer(wiring.Component):
     ========  =====================  =========================================================================
     state     cycles                 what happens
     ========  =====================  =========================================================================
-    fetch     `timing.FETCH_CYCLES`  the words of the descriptor are read; a loop count of 0 ends it here
+    fetch     `timing.FETCH_CYCLES`  the words of the descriptor are read, the last two by
+    copy      `timing.copy_cycles`   which blocks of the feature memory are copied; a loop count of 0 ends it here
     prepare   planes                 the writer finds the address of the first plane
     run       (the layer)            begins with ``start``, ends with ``done``
     store     `timing.STORE_CYCLES`  counters go to the program memory
@@ -40,6 +41,7 @@ class Sequencer(wiring.Component):
     descriptor : Out; `descriptor.descriptor_layout`, static from prepare to the end of run
     prepare, prepare_first, start : Out; see `Writer`
     pair_address : In; pair_word : Out; one cycle later
+    copy, copy_block, copy_thresholds : Out; copy_done : In; see `Copier`
     issue, stall, done : In; a step is issued, a step waits, the last store is under way
     busy : Out
     """
@@ -57,6 +59,10 @@ class Sequencer(wiring.Component):
                 "start": Out(1),
                 "pair_address": In(ceil_log2(config.program_depth)),
                 "pair_word": Out(32),
+                "copy": Out(1),
+                "copy_block": Out(block_layout(config)),
+                "copy_thresholds": Out(1),
+                "copy_done": In(1),
                 "issue": In(1),
                 "stall": In(1),
                 "done": In(1),
@@ -120,14 +126,28 @@ class Sequencer(wiring.Component):
             with m.State("fetch"):
                 # A word is there in the cycle after its address.
                 m.d.comb += [layer_begins.eq(word == 0), loading.eq(word != 0)]
-                m.d.sync += word.eq(word + 1)
-                with m.If(word != _PARAMETER_WORDS):
-                    m.d.sync += pointer.eq(pointer + 1)
-                with m.Else():
+                m.d.sync += [word.eq(word + 1), pointer.eq(pointer + 1)]
+                with m.If(word == _PARAMETER_WORDS):
                     m.d.sync += word.eq(0)
-                    m.next = "prepare"
-                    with m.If(empty):
-                        m.next = "store"
+                    m.next = "copy"
+
+            with m.State("copy"):
+                # Words 0 and 2 begin the blocks, 1 and 3 wait for them to be copied. The first block is there now, the
+                # second from the next cycle on.
+                begins = Signal()
+                m.d.comb += [
+                    begins.eq(~word[0]), self.copy.eq(begins), self.copy_thresholds.eq(word[1]),
+                    self.copy_block.source.eq(program.read_data), self.copy_block.count.eq(program.read_data[16:]),
+                ]  # fmt: skip
+                with m.If(begins & (self.copy_block.count != 0)):
+                    m.d.sync += word[0].eq(1)
+                with m.Elif(begins | self.copy_done):
+                    m.d.sync += word.eq(Mux(word[1], 0, 2))
+                    with m.If(word[1]):
+                        m.d.sync += pointer.eq(pointer + 1)
+                        m.next = "prepare"
+                        with m.If(empty):
+                            m.next = "store"
 
             with m.State("prepare"):
                 m.d.comb += [self.prepare.eq(1), self.prepare_first.eq(word == 0)]

@@ -19,7 +19,9 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | bits + 2             | write port of the feature memory                                                      |
 """
 
+import functools
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,6 +35,8 @@ __all__ = [
     "Cycles",
     "Pipeline",
     "captures_early",
+    "copy_cycles",
+    "copy_latency",
     "descriptor_cycles",
     "memory_latency",
     "popcount_latency",
@@ -40,8 +44,8 @@ __all__ = [
     "rotate_latency",
 ]
 
-FETCH_CYCLES = 17
-"""Reading 16 descriptor words, one of them a cycle."""
+FETCH_CYCLES = 19
+"""Reading 18 descriptor words, one of them a cycle; copying takes more, see `copy_cycles`."""
 
 STORE_CYCLES = 6
 """Writing the counters back, after the cycles that they count: a run is busy for the sum of its descriptors' cycles
@@ -106,6 +110,14 @@ class Pipeline:
         return cls(memory, activations, accumulate, drain, drain + THRESHOLD_LATENCY + config.tiles - 1)
 
     @property
+    def hold(self) -> int:
+        """Cycle in which no step is issued with one feature port if the first drain slot is stored; the others follow.
+
+        A slot is stored in cycle ``bits`` + 2, the read of a step is in cycle 5.
+        """
+        return self.bits + 2 - 5
+
+    @property
     def weight_address(self) -> int:
         """Cycle in which tile 0 addresses its weight memory."""
         return self.activations - self.memory
@@ -120,23 +132,80 @@ class Cycles:
     stalls: int
 
 
+def copy_latency(config: FabricConfig) -> int:
+    """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
+    return Pipeline.of(config).activations - 3
+
+
+def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
+    """Cycles in which the two blocks of a descriptor are copied, a bus word a cycle."""
+    words = descriptor["weight_words"] * config.columns * config.bus_words
+    entries = descriptor["threshold_entries"] * config.columns
+    return sum(count + copy_latency(config) for count in (words, entries) if count)
+
+
 LOOP_COUNTS = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes")
-"""Fields that must not be 0; a descriptor with such a field does nothing and takes the fetch alone."""
+"""Fields that must not be 0; a descriptor with such a field does nothing but copy its blocks."""
 
 
 def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cycles:
     """Exactly what the circuit writes into the counter words of a descriptor, given as its fields.
 
     A tile of results takes max(steps, drain) cycles, drain = planes × drain_slots; the first one does not wait and
-    the last one's drain follows. One more cycle each starts the loops and finishes the last store.
+    the last one's drain follows. One more cycle each starts the loops and finishes the last store. With one feature
+    port, stores take cycles from the steps: see `_stalls_with_holds`.
     """
     d = descriptor
+    fetch = FETCH_CYCLES + copy_cycles(config, d)
     if any(d[name] == 0 for name in LOOP_COUNTS):
-        return Cycles(FETCH_CYCLES, 0, 0)
+        return Cycles(fetch, 0, 0)
     tiles = d["channel_tiles"] * d["y_count"] * d["x_tiles"] * d["pool_taps"]
     steps = d["pairs"] * d["taps"] * d["chunks"]
     drain = d["planes"] * config.drain_slots
     stalls = (tiles - 1) * max(0, drain - steps)
+    if config.feature_ports == 1:
+        stalls = _stalls_with_holds(
+            tiles // d["pool_taps"], d["pool_taps"], steps, d["planes"], config.rows, config.threshold_columns,
+            config.drain_slots, Pipeline.of(config).hold,
+        )  # fmt: skip
     issue = tiles * steps + stalls
-    cycles = FETCH_CYCLES + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
+    cycles = fetch + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
     return Cycles(cycles, tiles * steps, stalls)
+
+
+@functools.lru_cache(maxsize=1024)
+def _stalls_with_holds(
+    groups: int, pool_taps: int, steps: int, planes: int, rows: int, shared: int, drain_slots: int, hold: int
+) -> int:
+    """Cycles in which steps wait for the drain or for stores, of ``groups`` × ``pool_taps`` tiles of results.
+
+    Slots that complete a row of a group's last tile, with the last of its ``shared`` columns, hold back the step that
+    would be issued ``hold`` cycles, and one for every slot before, after that tile's last step. As soon as the holds
+    that are still to come stand as they have stood before, what lies between repeats.
+    """
+    pattern = [hold + plane * drain_slots + (row + 1) * shared - 1 for plane in range(planes) for row in range(rows)]
+    drain = planes * drain_slots
+    now, last = 0, -drain  # the next cycle; that of the latest tile's last step
+    holds: deque[int] = deque()  # cycles in which no step is issued; they never coincide
+    seen: dict[tuple[int, ...], tuple[int, int]] = {}
+    group = 0
+    while group < groups:
+        for _ in range(pool_taps):
+            end = now + steps - 1  # every hold that falls among the steps but the last moves those after it on
+            while holds and holds[0] < end:
+                end += holds.popleft() >= now
+            now = max(end, last + drain)
+            while holds and holds[0] <= now:
+                now += holds.popleft() == now
+            last = now
+            now += 1
+        holds.extend(last + cycle for cycle in pattern)
+        group += 1
+        state = tuple(cycle - now for cycle in holds)
+        group_before, now_before = seen.setdefault(state, (group, now))
+        if group_before != group:
+            repeats = (groups - group) // (group - group_before)
+            skipped = repeats * (now - now_before)
+            group += repeats * (group - group_before)
+            now, last, holds = now + skipped, last + skipped, deque(cycle + skipped for cycle in holds)
+    return now - groups * pool_taps * steps

@@ -56,6 +56,7 @@ def emit(stage: Stage, piece: Piece, bases: tuple[int, int], band: tuple[int, in
         "out_row_step": target.row_pitch, "out_pixel_step": target.pixel_pitch, "out_plane_step": target.chunks,
         "out_stride": target.stride, "out_segment": tile % config.segments, "out_width": width,
         "out_group_step": target.stride * target.pixel_pitch,
+        "weight_source": 0, "weight_words": 0, "threshold_source": 0, "threshold_entries": 0,
     }  # fmt: skip
     # What earlier passes have seen to: one displacement leads from one input to the other, and only loaded bands split.
     assert len({(layout.row_pitch, layout.pixel_pitch, layout.stride, layout.planes) for layout in sources}) == 1

@@ -4,7 +4,7 @@ import numpy as np
 from random_descriptors import random_case
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.isa import DESCRIPTOR_WORDS
+from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from dorefabric.hw.registers import REGISTERS, address
 from dorefabric.hw.timing import STORE_CYCLES
 from dorefabric.sw.interpret import DeviceModel
@@ -71,4 +71,4 @@ def check_case(link: Link, config: FabricConfig, seed: int) -> dict[str, int]:
 
 def memories_cycles(model: DeviceModel) -> int:
     """The cycle counter of the descriptor at address 0."""
-    return int(model.memories.program[16])
+    return int(model.memories.program[COUNTER_WORDS["cycles"]])
