@@ -158,10 +158,18 @@ class FabricConfig:
     def drain_slots(self) -> int:
         """Cycles the drain spends on one plane of a tile.
 
-        One per result of a threshold unit, and at least four, because a comparison with a threshold takes four
-        cycles from node address to next node and the results are interleaved to hide them.
+        One per result of a threshold unit, and at least the time of a comparison, which the results are interleaved
+        to hide.
         """
-        return max(self.rows * self.threshold_columns, 4)
+        return max(self.rows * self.threshold_columns, self.threshold_latency)
+
+    @property
+    def threshold_latency(self) -> int:
+        """Cycles from a node register to the next node of the same result: address, memory, comparison, node.
+
+        On ECP5 the memory has an output register, which fast clocks need.
+        """
+        return 5 if self.technology == "ecp5" else 4
 
     @property
     def bank_pitch(self) -> int:

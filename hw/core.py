@@ -17,7 +17,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .rotate import Rotate
 from .sequencer import Sequencer
-from .timing import Pipeline
+from .timing import Pipeline, program_latency
 from .writer import Writer
 
 __all__ = ["Core"]
@@ -72,7 +72,7 @@ class Core(wiring.Component):
             sequencer.stall.eq(feeder.stall),
             feeder.pair_word.eq(sequencer.pair_word),
             taps.read_address.eq(feeder.tap_address),
-            feeder.tap_word.eq(taps.read_data),
+            feeder.tap_word.eq(delay(m, taps.read_data, program_latency(config.technology) - 1, name="tap_word")),
             features.addresses.eq(feeder.addresses),
             rotate.words.eq(features.words),
             rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
@@ -80,17 +80,17 @@ class Core(wiring.Component):
             array.activations.eq(rotate.activations),
         ]
 
-        # Control. The feeder is at cycle 3; each signal is delayed to where the array or the drain uses it.
-        late = times.accumulate - 3
+        # Control. The feeder is at cycle ``sums``; each signal is delayed to where the array or the drain uses it.
+        late = times.accumulate - times.sums
         enable = delay(m, feeder.enable, late, name="enable", reset=True)
-        level = delay(m, feeder.level, times.drain - 1 - 3, name="level", reset=True)
+        level = delay(m, feeder.level, times.drain - 1 - times.sums, name="level", reset=True)
         clear = Signal(init=1)
         level_late = delay(m, level, times.accumulate - (times.drain - 1), name="level_late", reset=True)
         with m.If(enable):
             m.d.sync += clear.eq(level_late != 0)  # the step after the last one of a tile starts from zero
         m.d.comb += [
             array.control.weight_address.eq(
-                delay(m, feeder.weight_address, times.weight_address - 3, name="weight_address")
+                delay(m, feeder.weight_address, times.weight_address - times.sums, name="weight_address")
             ),
             array.control.enable.eq(enable),
             array.control.clear.eq(clear),
@@ -126,7 +126,7 @@ class Core(wiring.Component):
         config = self.config
         times = Pipeline.of(config)
         # A feature word takes the way of an activation; address, bank and piece are held by the access.
-        m.submodules.host = host = HostPort(read_cycles=times.activations - 3)
+        m.submodules.host = host = HostPort(read_cycles=times.activations - times.sums)
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()

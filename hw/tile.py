@@ -171,7 +171,7 @@ class Tile(wiring.Component):
                 memory.write_address.eq(address),
                 memory.write_data.eq(host.data),
                 memory.read_address.eq(unit.address),
-                unit.threshold.eq(memory.read_data),
+                unit.threshold.eq(delay(m, memory.read_data, config.threshold_latency - 4, name=f"threshold_{index}")),
             ]
         return units
 

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .memory import BlockMemory
+from .pipeline import delay
 from .shared import mapped
 
 __all__ = ["TwinMemory"]
@@ -18,7 +19,7 @@ _WIDTH, _DEPTH = 18, 1024
 class TwinMemory(wiring.Component):
     """Two memories of ``depth`` words of ``width`` bits, each read or written, not both, in a cycle.
 
-    Latency 1. What is read in a cycle with a write is undefined. On ECP5 both are halves of one ``DP16KD``, which has
+    Latency 2. What is read in a cycle with a write is undefined. On ECP5 both are halves of one ``DP16KD``, which has
     two independent ports of 1,024 × 18 bits; on other fabrics, and in simulation, two `BlockMemory`.
 
     Members
@@ -55,7 +56,7 @@ class TwinMemory(wiring.Component):
             m.submodules[f"half_{half}"] = memory = BlockMemory(width=self.width, depth=self.depth, exclusive=True)
             m.d.comb += [
                 memory.read_address.eq(self.read_addresses[half]),
-                self.read_data[half].eq(memory.read_data),
+                self.read_data[half].eq(delay(m, memory.read_data, 1, name=f"read_data_{half}")),
                 memory.write_enable.eq(self.write_enables[half]),
                 memory.write_address.eq(self.write_address),
                 memory.write_data.eq(self.write_data),
@@ -74,7 +75,7 @@ class TwinMemory(wiring.Component):
             m.d.comb += [address.eq(Cat(chosen, padding, Const(half, 1))), self.read_data[half].eq(word)]
             data = Cat(self.write_data, Const(0, _WIDTH - self.width))
             ports |= {
-                f"p_DATA_WIDTH_{port}": _WIDTH, f"p_REGMODE_{port}": "NOREG", f"p_WRITEMODE_{port}": "NORMAL",
+                f"p_DATA_WIDTH_{port}": _WIDTH, f"p_REGMODE_{port}": "OUTREG", f"p_WRITEMODE_{port}": "NORMAL",
                 f"p_CSDECODE_{port}": "0b000", f"p_CLK{port}MUX": f"CLK{port}",
                 f"i_CLK{port}": ClockSignal(), f"i_CE{port}": Const(1), f"i_OCE{port}": Const(1),
                 f"i_RST{port}": Const(0), f"i_WE{port}": self.write_enables[half],

@@ -9,6 +9,7 @@ from simulate import simulate
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.memory import BlockMemory
+from dorefabric.hw.pipeline import delay
 from dorefabric.hw.slots import drain_slots
 from dorefabric.hw.threshold import ThresholdUnit, tree_code
 from dorefabric.hw.timing import captures_early
@@ -27,12 +28,13 @@ class UnitWithMemory(Component):
         m = Module()
         m.submodules.unit = self.unit
         m.submodules.memory = self.memory
-        m.d.comb += [self.memory.read_address.eq(self.unit.address), self.unit.threshold.eq(self.memory.read_data)]
+        threshold = delay(m, self.memory.read_data, self.unit.config.threshold_latency - 4, name="threshold")
+        m.d.comb += [self.memory.read_address.eq(self.unit.address), self.unit.threshold.eq(threshold)]
         return m
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["codes", "raw"])
-@pytest.mark.parametrize("technology", ["generic", "ice40"])
+@pytest.mark.parametrize("technology", ["generic", "ice40", "ecp5"])
 @pytest.mark.parametrize(
     ("rows", "shared", "planes"),
     [(1, 1, 1), (2, 1, 3), (4, 1, 1), (4, 1, 4), (6, 1, 3), (16, 1, 2), (1, 2, 3), (1, 4, 1), (3, 2, 2), (2, 8, 2)],
@@ -71,9 +73,10 @@ def test_drains(rows: int, shared: int, planes: int, technology: str, raw: bool)
         ctx.set(component.memory.write_enable, 0)
         ctx.set(unit.raw, raw)
         ctx.set(unit.base, base)
-        # A slot's first is at its cycle, its number one, its advance three and its bit four later; capture is one
-        # cycle before advance, or two.
-        for cycle in range(len(slot_of_cycle) + 4):
+        # A slot's first is at its cycle, its number one, its advance three and its bit four later, or five; capture is
+        # one cycle before its turn, or two.
+        latency = config.threshold_latency
+        for cycle in range(len(slot_of_cycle) + latency):
             if cycle < len(slot_of_cycle):
                 ctx.set(unit.first, slot_of_cycle[cycle][1] == planes - 1)
             ring = cycle - 3
@@ -81,13 +84,15 @@ def test_drains(rows: int, shared: int, planes: int, technology: str, raw: bool)
             if 0 <= cycle - 1 < len(slot_of_cycle):
                 ctx.set(unit.plane, slot_of_cycle[cycle - 1][1])
                 ctx.set(unit.slot, slot_of_cycle[cycle - 1][2])
-            load = cycle - 2 + captures_early(technology)
+            load = cycle + 2 + captures_early(technology) - latency
             capture = load % len(order) == 0 and 0 <= load < len(slot_of_cycle)
             ctx.set(unit.capture, capture)
             for result in range(results):
                 ctx.set(unit.accumulators[result], drains[load // len(order)][result] if capture else 0)
-            if cycle >= 4 and (slot := slot_of_cycle[cycle - 4][2]) < results and slot % shared == shared - 1:
-                got.append(ctx.get(unit.bits))
+            if cycle >= latency:
+                slot = slot_of_cycle[cycle - latency][2]
+                if slot < results and slot % shared == shared - 1:
+                    got.append(ctx.get(unit.bits))
             await ctx.tick()
 
     simulate(component, bench)
