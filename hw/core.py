@@ -1,6 +1,6 @@
 """The core: everything between the host's bus and the feature memory. See `hw/README.md` for the data path."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -161,18 +161,21 @@ class Core(wiring.Component):
         offset = Mux(copier.busy, copier.offset, access.offset)
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)
         entry = Mux(to_thresholds, offset, offset[piece_bits:])
+        host_write = Signal.like(array.host)
+        late = program_latency(config.technology) - 1  # a register of its own for fast clocks
+        m.d.comb += Value.cast(array.host).eq(delay(m, host_write, late, name="host_write", reset=True))
         m.d.comb += [
-            array.host.weight.eq(
+            host_write.weight.eq(
                 (copier.write & ~copier.thresholds) | (access.space.weights & idle_write)
             ),
-            array.host.threshold.eq(
+            host_write.threshold.eq(
                 (copier.write & copier.thresholds) | (access.space.thresholds & idle_write)
             ),
-            array.host.column.eq(entry[:column_bits]),
-            array.host.tile.eq(entry[column_bits : column_bits + tile_bits]),
-            array.host.address.eq(entry[column_bits + tile_bits :]),
-            array.host.piece.eq(offset[:piece_bits]),
-            array.host.data.eq(Mux(copier.busy, read_word, access.data)),
+            host_write.column.eq(entry[:column_bits]),
+            host_write.tile.eq(entry[column_bits : column_bits + tile_bits]),
+            host_write.address.eq(entry[column_bits + tile_bits :]),
+            host_write.piece.eq(offset[:piece_bits]),
+            host_write.data.eq(Mux(copier.busy, read_word, access.data)),
         ]
 
         with m.If(access.space.registers):

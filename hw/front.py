@@ -23,7 +23,7 @@ class SerialFront(Component):
         Bits of a byte that enter a CRC each cycle: 1 is smallest and takes 9 cycles a byte, which keeps up with
         a UART at 4 cycles a bit; 8 takes 2.
     registered : bool
-        A buffer between the frame store's memory and the bridge, for fast clocks.
+        Buffers between the frame store's memory and the bridge and between the bridge and the bus, for fast clocks.
 
     Members
     -------
@@ -59,5 +59,11 @@ class SerialFront(Component):
         m.d.comb += bridge.damaged.eq(store.damaged)
         connect(m, bridge.o, framer.i)
         connect(m, framer.o, flipped(self.o))
-        connect(m, bridge.bus, flipped(self.bus))
+        if self._registered:
+            m.submodules.requests = requests = StreamBuffer(self.bus.request.payload.shape())
+            connect(m, bridge.bus.request, requests.i)
+            connect(m, requests.o, flipped(self.bus.request))
+            connect(m, flipped(self.bus.response), bridge.bus.response)
+        else:
+            connect(m, bridge.bus, flipped(self.bus))
         return m

@@ -78,13 +78,15 @@ class Writer(wiring.Component):
         pixel_0, bank_0, phase_0 = (Signal.like(s, name=f"{s.name}_0", reset_less=True) for s in (pixel, bank, phase))
         after_pixel, after_bank, after_phase = (Signal.like(s, name=f"{s.name}_after") for s in (pixel, bank, phase))
         m.d.comb += [after_pixel.eq(pixel), after_bank.eq(bank), after_phase.eq(phase)]
+        back = Signal.like(pixel, name="back", reset_less=True)
+        m.d.sync += back.eq(d.out_pixel_step - d.out_group_step)
         with m.If(slots.complete):
             m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1)]
             with m.If(phase == d.out_stride):
                 m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
                 with m.If(bank != rows - 1):
                     # Back to the same place in the next bank.
-                    m.d.comb += after_pixel.eq(pixel + d.out_pixel_step - d.out_group_step)
+                    m.d.comb += after_pixel.eq(pixel + back)
                 with m.Else():
                     m.d.comb += after_bank.eq(0)
 
