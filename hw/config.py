@@ -67,6 +67,9 @@ class FabricConfig:
         Words of the weight memory; a word is columns × lanes bits.
     feature_depth : int
         Words of each of the ``rows`` banks of the feature-map memory; a word is ``lanes`` bits.
+    image_size : int
+        Largest height, width and stride of a feature map, windows that the host unfolds included: the bits of what
+        counts pixels.
     feature_ports : int
         2: the feature-map memory reads and stores in one cycle. 1: a store takes the cycle of a read, and the array
         waits for it; on an iCE40 UltraPlus the banks may then be its single-port RAM.
@@ -94,6 +97,7 @@ class FabricConfig:
     threshold_bits: int = 24
     weight_depth: int = 1024
     feature_depth: int = 1024
+    image_size: int = 65535
     feature_ports: int = 2
     threshold_depth: int = 512
     program_depth: int = 512
@@ -123,6 +127,7 @@ class FabricConfig:
         _check_range("threshold_bits", self.threshold_bits, 8, self.accumulator_bits)
         _check_range("weight_depth", self.weight_depth, 16, 1 << 15)
         _check_range("feature_depth", self.feature_depth, MINIMUM_FEATURE_DEPTH, 1 << 16)
+        _check_range("image_size", self.image_size, 1, 65535)
         _check_range("feature_ports", self.feature_ports, 1, 2)
         _check_range("threshold_depth", self.threshold_depth, 16, 1 << 16)
         _check_range("program_depth", self.program_depth, 64, 1 << 16)
@@ -172,6 +177,11 @@ class FabricConfig:
         return 5 if self.technology == "ecp5" else 4
 
     @property
+    def row_slots(self) -> int:
+        """Rows that the drain passes on one plane of a tile, those beyond ``rows`` included."""
+        return self.drain_slots // self.threshold_columns
+
+    @property
     def bank_pitch(self) -> int:
         """Feature-memory words of one address in the host's memory map: ``rows``, rounded up to a power of two."""
         return 1 << (self.rows - 1).bit_length()
@@ -190,7 +200,7 @@ class FabricConfig:
         """32-bit identity of everything a program depends on; the circuit reports it."""
         keys = (
             "rows", "columns", "lanes", "weight_bits", "activation_bits", "accumulator_bits", "threshold_bits",
-            "weight_depth", "feature_depth", "threshold_depth", "program_depth", "tap_depth",
+            "weight_depth", "feature_depth", "threshold_depth", "program_depth", "tap_depth", "image_size",
         )  # fmt: skip
         text = json.dumps([ISA_VERSION, *(getattr(self, key) for key in keys)], separators=(",", ":"))
         return zlib.crc32(text.encode())

@@ -39,8 +39,8 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
     """Bits of every field that the circuit holds.
 
     Addresses are modulo the memory's power of two. Loop counts are as wide as the memory that the loop walks through,
-    and image sizes as wide as the feature memory allows: a descriptor beyond that has no meaning, as it would pass
-    the same words again.
+    and image sizes as wide as ``image_size`` says and the feature memory allows: a descriptor beyond that has no
+    meaning, as it would pass the same words again.
     """
     feature, tap = config.feature_address_bits, ceil_log2(config.tap_depth)
     program, weight, threshold = (
@@ -48,16 +48,18 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
         config.weight_address_bits,
         config.threshold_address_bits,
     )
-    width = min(16, feature + ceil_log2(config.rows) + 1)
+    size = config.image_size.bit_length()
+    width = min(size, feature + ceil_log2(config.rows) + 1)
+    stride = min(8, size)
     widths = {
         "last": 1, "raw": 1, "planes": ceil_log2(max(config.activation_bits, config.accumulator_bits)),
         "feature_base": feature, "x_step": feature, "y_step": feature,
-        "x_tiles": feature, "y_count": feature, "channel_tiles": weight, "pool_taps": tap,
-        "taps": tap, "chunks": feature, "tap_base": tap, "pair_base": program, "pairs": program,
-        "in_width": width, "in_height": width, "x_stride": 8, "y_stride": 8,
+        "x_tiles": min(feature, size), "y_count": min(feature, size), "channel_tiles": weight, "pool_taps": tap,
+        "taps": tap, "chunks": min(feature, weight), "tap_base": tap, "pair_base": program, "pairs": program,
+        "in_width": width, "in_height": width, "x_stride": stride, "y_stride": stride,
         "weight_base": weight, "weight_step": weight, "threshold_base": threshold, "threshold_step": threshold,
         "out_base": feature, "out_row_step": feature, "out_pixel_step": feature, "out_plane_step": feature,
-        "out_stride": 8, "out_segment": 8, "out_width": width, "out_group_step": feature,
+        "out_stride": stride, "out_segment": 8, "out_width": width, "out_group_step": feature,
     }  # fmt: skip
     return {
         field.name: min(field.width, widths[field.name])
@@ -68,9 +70,10 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
 def coordinate_bits(config: FabricConfig) -> int:
     """Bits of an input coordinate, modulo which a negative one is beyond any image.
 
-    The largest is that of the last row of a partly filled pixel tile: less than in_width + rows · 255 + 32.
+    The largest is that of the last row of a partly filled pixel tile: less than in_width + rows · x_stride + 32.
     """
-    return ((1 << field_widths(config)["in_width"]) + config.rows * 255 + 64).bit_length()
+    widths = field_widths(config)
+    return ((1 << widths["in_width"]) + (config.rows << widths["x_stride"]) + 64).bit_length()
 
 
 def descriptor_layout(config: FabricConfig) -> data.StructLayout:

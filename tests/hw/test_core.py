@@ -43,7 +43,8 @@ def test_random_descriptors(config: FabricConfig) -> None:
 
 @pytest.mark.parametrize("options", [
     {"rows": 4, "columns": 4, "lanes": 32, "tile_columns": 2},
-    {"rows": 2, "columns": 8, "lanes": 32, "tile_columns": 8, "feature_ports": 1, "technology": "ice40"},
+    {"rows": 2, "columns": 8, "lanes": 32, "tile_columns": 8, "threshold_columns": 4, "feature_ports": 1,
+     "image_size": 63, "technology": "ice40"},
     {"rows": 4, "columns": 4, "lanes": 16, "tile_columns": 1, "feature_ports": 1},
 ], ids=["two-ports", "one-port-ice40", "one-port"])  # fmt: skip
 def test_many_random_descriptors_in_verilator(options: dict) -> None:

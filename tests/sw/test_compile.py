@@ -260,6 +260,8 @@ def error_cases() -> Sequence[tuple[dict[str, int], dict[str, int], str]]:
         ({}, {"feature_depth": 64},
          "a: a feature map needs 128 words of each bank, but 64 of 64 are free: generate a configuration with a "
          "larger feature_depth, or use fewer channels, pixels or bits"),
+        ({}, {"image_size": 15},
+         "a: in_width is 16, but image_size is 15: generate a configuration with image_size of at least 16"),
         ({"bits": 8}, {"weight_depth": 16},
          "a: one channel tile needs 40 words, but weight_depth is 16: generate a configuration with weight_depth of "
          "at least 40"),
