@@ -3,8 +3,10 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from dorefabric.hw import carry_gowin
 from dorefabric.hw.config import ConfigError, FabricConfig
 
 from .report import Usage, parse_yosys_statistics
@@ -23,6 +25,9 @@ SYNTHESIS = {
     "xilinx": "synth_xilinx -family xc7 -flatten -top top",
 }
 """Yosys' synthesis command of each technology that has cells to count."""
+
+CELLS = {"gowin": carry_gowin.VERILOG}
+AFTER_SYNTHESIS = {"gowin": (carry_gowin.AFTER_SYNTHESIS,)}
 
 
 def before_synthesis(config: FabricConfig) -> str:
@@ -68,12 +73,16 @@ def estimate(
         accelerator = design()
     with tempfile.TemporaryDirectory(prefix="dorefabric-") as name:
         work = Path(name)
-        (work / "top.il").write_text(rtlil.convert(accelerator, name="top", emit_src=False))
+        fabric = SimpleNamespace(technology=technology)
+        (work / "top.il").write_text(rtlil.convert(accelerator, name="top", platform=fabric, emit_src=False))
+        (work / "cells.v").write_text(CELLS.get(technology, ""))
         script = "; ".join(
             [
+                "read_verilog cells.v",
                 "read_rtlil top.il",
                 before_synthesis(config),
                 SYNTHESIS[technology],
+                *AFTER_SYNTHESIS.get(technology, ()),
                 "tee -q -o statistics.json stat -json",
             ]
         )

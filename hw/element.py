@@ -6,6 +6,8 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from . import carry_gowin
+from .element_gowin import GowinAccumulator, GowinMismatches
 from .popcount import Popcount, popcount
 
 __all__ = ["Element", "accumulate"]
@@ -48,6 +50,9 @@ class Element(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.technology == "gowin" and carry_gowin.mapped(platform):
+            self._gowin(m)
+            return m
         m.submodules.mismatches = mismatches = Popcount(self.lanes, self.technology)
         m.d.comb += mismatches.lanes.eq(self.activations ^ self.weights)
 
@@ -63,3 +68,17 @@ class Element(wiring.Component):
         with m.If(self.enable):
             m.d.sync += register.eq(total[1:])
         return m
+
+    def _gowin(self, m: Module) -> None:
+        m.submodules.mismatches = mismatches = GowinMismatches(self.lanes)
+        m.submodules.total = total = GowinAccumulator(len(mismatches.count), len(self.accumulator))
+        m.d.comb += [
+            mismatches.activations.eq(self.activations),
+            mismatches.weights.eq(self.weights),
+            total.count.eq(mismatches.count),
+            total.carry.eq(mismatches.carry),
+            total.enable.eq(self.enable),
+            total.clear.eq(self.clear),
+            total.double.eq(self.double),
+            self.accumulator.eq(total.accumulator),
+        ]

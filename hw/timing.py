@@ -55,13 +55,13 @@ def memory_latency(technology: str) -> int:
 
     On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM.
     """
-    return 1 if technology == "ice40" else 2
+    return 1 if technology in ("ice40", "gowin") else 2
 
 
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     """Levels of the popcount tree after which there is a register, besides the one at its output."""
     levels = int(math.log2(lanes)) - 1
-    return () if technology == "ice40" or levels < 4 else (levels // 2 + 1,)
+    return () if technology in ("ice40", "gowin") or levels < 4 else (levels // 2 + 1,)
 
 
 def popcount_latency(lanes: int, technology: str) -> int:
