@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from dorefabric.hw import carry_gowin
+from dorefabric.hw import gowin_chain
 from dorefabric.hw.config import ConfigError, FabricConfig
 
 from .report import Usage, parse_yosys_statistics
@@ -26,8 +26,8 @@ SYNTHESIS = {
 }
 """Yosys' synthesis command of each technology that has cells to count."""
 
-CELLS = {"gowin": carry_gowin.VERILOG}
-AFTER_SYNTHESIS = {"gowin": (carry_gowin.AFTER_SYNTHESIS,)}
+CELLS = {"gowin": gowin_chain.VERILOG}
+AFTER_SYNTHESIS = {"gowin": (gowin_chain.AFTER_SYNTHESIS,)}
 
 
 def before_synthesis(config: FabricConfig) -> str:
@@ -73,7 +73,7 @@ def estimate(
         accelerator = design()
     with tempfile.TemporaryDirectory(prefix="dorefabric-") as name:
         work = Path(name)
-        fabric = SimpleNamespace(technology=technology)
+        fabric = SimpleNamespace(mapped=True)
         (work / "top.il").write_text(rtlil.convert(accelerator, name="top", platform=fabric, emit_src=False))
         (work / "cells.v").write_text(CELLS.get(technology, ""))
         script = "; ".join(

@@ -11,7 +11,7 @@ from amaranth.vendor import GowinPlatform
 from amaranth_boards.resources import ButtonResources, LEDResources, UARTResource
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
-from dorefabric.hw import carry_gowin
+from dorefabric.hw import gowin_chain
 
 __all__ = ["OpenFlow", "TangNano9k", "TangNano20k"]
 
@@ -19,7 +19,7 @@ __all__ = ["OpenFlow", "TangNano9k", "TangNano20k"]
 class OpenFlow(GowinPlatform):
     """A Gowin platform whose place and route is ``nextpnr-himbaechel-gowin``."""
 
-    technology = "gowin"
+    mapped = True
     _apicula_required_tools = ["yosys", "nextpnr-himbaechel-gowin", "gowin_pack"]  # noqa: RUF012
     _apicula_command_templates = [  # noqa: RUF012
         GowinPlatform._apicula_command_templates[0],
@@ -38,8 +38,8 @@ class OpenFlow(GowinPlatform):
     ]
 
     def toolchain_prepare(self, fragment: Any, name: str, **kwargs: Any) -> Any:
-        self.add_file("dorefabric_alu.v", carry_gowin.VERILOG)
-        overrides = {"script_after_synth": f"{carry_gowin.AFTER_SYNTHESIS}; write_json {name}.syn.json", **kwargs}
+        self.add_file("dorefabric_alu.v", gowin_chain.VERILOG)
+        overrides = {"script_after_synth": f"{gowin_chain.AFTER_SYNTHESIS}; write_json {name}.syn.json", **kwargs}
         return super().toolchain_prepare(fragment, name, **overrides)
 
 

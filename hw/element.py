@@ -6,9 +6,10 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from . import carry_gowin
-from .element_gowin import GowinAccumulator, GowinMismatches
+from .element_ecp5 import MAPPED_LANES, map_element
+from .element_gowin import connect_element
 from .popcount import Popcount, popcount
+from .shared import mapped
 
 __all__ = ["Element", "accumulate"]
 
@@ -50,8 +51,15 @@ class Element(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.technology == "gowin" and carry_gowin.mapped(platform):
-            self._gowin(m)
+        if self.technology == "ecp5" and self.lanes >= MAPPED_LANES and mapped(platform):
+            accumulator = map_element(
+                m, self.activations, self.weights, enable=self.enable, clear=self.clear, double=self.double,
+                accumulator_bits=len(self.accumulator),
+            )  # fmt: skip
+            m.d.comb += self.accumulator.eq(accumulator)
+            return m
+        if self.technology == "gowin" and mapped(platform):
+            connect_element(m, self)
             return m
         m.submodules.mismatches = mismatches = Popcount(self.lanes, self.technology)
         m.d.comb += mismatches.lanes.eq(self.activations ^ self.weights)
@@ -68,17 +76,3 @@ class Element(wiring.Component):
         with m.If(self.enable):
             m.d.sync += register.eq(total[1:])
         return m
-
-    def _gowin(self, m: Module) -> None:
-        m.submodules.mismatches = mismatches = GowinMismatches(self.lanes)
-        m.submodules.total = total = GowinAccumulator(len(mismatches.count), len(self.accumulator))
-        m.d.comb += [
-            mismatches.activations.eq(self.activations),
-            mismatches.weights.eq(self.weights),
-            total.count.eq(mismatches.count),
-            total.carry.eq(mismatches.carry),
-            total.enable.eq(self.enable),
-            total.clear.eq(self.clear),
-            total.double.eq(self.double),
-            self.accumulator.eq(total.accumulator),
-        ]

@@ -1,4 +1,4 @@
-"""`Element` in the cells of Gowin's logic slices; see `carry_gowin` for the cells.
+"""`Element` in the cells of Gowin's logic slices; see `gowin_chain` for the cells.
 
 Population count: the tree of `popcount.Popcount`, lane for lane, with carry chains for its adders. At the first level an
 adder is one cell that takes one lane gated, one lane behind a LUT and the third as the carry of a `JOIN`; every further
@@ -14,9 +14,9 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .carry_gowin import ADD, CHOOSE, GATED, JOIN, CarryChain
+from .gowin_chain import ADD, CHOOSE, GATED, JOIN, CarryChain
 
-__all__ = ["GowinAccumulator", "GowinMismatches"]
+__all__ = ["GowinAccumulator", "GowinMismatches", "connect_element"]
 
 
 class GowinMismatches(wiring.Component):
@@ -123,3 +123,19 @@ class GowinAccumulator(wiring.Component):
                 m.d.sync += register[added:].eq(0)
         m.d.comb += self.accumulator.eq(register)
         return m
+
+
+def connect_element(m: Module, element: wiring.Component) -> None:
+    """Both parts behind the ports of an `element.Element`."""
+    m.submodules.mismatches = mismatches = GowinMismatches(len(element.activations))
+    m.submodules.total = total = GowinAccumulator(len(mismatches.count), len(element.accumulator))
+    m.d.comb += [
+        mismatches.activations.eq(element.activations),
+        mismatches.weights.eq(element.weights),
+        total.count.eq(mismatches.count),
+        total.carry.eq(mismatches.carry),
+        total.enable.eq(element.enable),
+        total.clear.eq(element.clear),
+        total.double.eq(element.double),
+        element.accumulator.eq(total.accumulator),
+    ]

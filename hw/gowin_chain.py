@@ -22,10 +22,12 @@ Joined adders need one cell between them; separate chains would need two, one to
 
 from typing import Any
 
-from amaranth import Array, Const, Instance, Module, Mux, Signal
+from amaranth import Const, Instance, Module, Mux, Signal
 from amaranth.hdl import Value, ValueLike
 
-__all__ = ["ADD", "AFTER_SYNTHESIS", "CHOOSE", "GATED", "JOIN", "VERILOG", "CarryChain", "alu", "mapped"]
+from .shared import mapped
+
+__all__ = ["ADD", "AFTER_SYNTHESIS", "CHOOSE", "GATED", "JOIN", "VERILOG", "CarryChain", "alu"]
 
 ADD, GATED, JOIN, CHOOSE = 0x606A, 0x9066, 0x0006, 0xC0A0
 
@@ -41,11 +43,6 @@ endmodule
 
 AFTER_SYNTHESIS = "chtype -set ALU t:dorefabric_alu"
 """Yosys command that makes them ``ALU`` cells."""
-
-
-def mapped(platform: object) -> bool:
-    """Whether cells can be instantiated: on a Gowin platform, not in simulation."""
-    return getattr(platform, "technology", None) == "gowin"
 
 
 def alu(table: int, a: int, b: int, d: int, carry: int) -> tuple[int, int]:
@@ -76,7 +73,6 @@ class CarryChain:
             ports: dict[str, Any] = {"i_I0": a, "i_I1": b, "i_I3": d, "i_CIN": self.carry, "o_SUM": total, "o_COUT": carry}
             self._m.submodules[name] = Instance("dorefabric_alu", p_RAW_ALU_LUT=Const(table, 16), **ports)
         else:
-            bits = Array(Const(table >> index & 1, 1) for index in range(16))
             propagate = Signal(name=f"{name}_propagate")
             self._m.d.comb += [
                 propagate.eq(Mux(d, bits_of(table >> 12, a, b), bits_of(table >> 4, a, b))),
