@@ -25,7 +25,7 @@ def _seven(chain: CarryChain, lanes: Sequence[tuple[Value, Value]], name: str) -
         chain.start(lanes[index])
         low = chain.cell(ADD_GATED, *lanes[index + 1], *lanes[index + 2], name=f"{name}_leaf_{index}")
         counts.append([low, chain.carry(f"{name}_leaf_carry_{index}")])
-    return chain.add(lanes[6], *counts, name=name)
+    return chain.add(lanes[6], counts[0], counts[1], name)
 
 
 def map_element(m: Module, activations: Value, weights: Value, *, enable: Value, clear: Value, double: Value,
@@ -61,7 +61,7 @@ def map_element(m: Module, activations: Value, weights: Value, *, enable: Value,
         for index in range(0, len(counts), 2):
             lane: Lane = rest.pop(0)
             chain = chains[index * len(chains) // len(counts)] if level == 0 else last
-            sums.append(list(chain.add(lane, counts[index], counts[index + 1], name=f"sum_{level}_{index}")))
+            sums.append(list(chain.add(lane, counts[index], counts[index + 1], f"sum_{level}_{index}")))
         counts, level = sums, level + 1
     count = _register(m, counts[0], "count")
     (carry,) = _register(m, rest, "carry")

@@ -23,7 +23,7 @@ def unfold(codes: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], 
 
 
 def pack_features(codes: np.ndarray, layout: FeatureLayout) -> np.ndarray:
-    """Unsigned codes (N, C, height, width) to bus words (N, size * bank_pitch * bus_words) from address `base` of bank 0."""
+    """Unsigned codes (N, C, height, width) to the bus words of a map: (N, size * bank_pitch * bus_words)."""
     n, channels, height, width = codes.shape
     groups = -(-width // (layout.stride * layout.rows))
     shape = (n, layout.chunks, layout.lanes, height, groups, layout.rows, layout.stride)
