@@ -34,7 +34,8 @@ def before_synthesis(config: FabricConfig) -> str:
     """Yosys commands between reading the design and synthesising it."""
     from dorefabric.hw.memory import YOSYS_NO_COLLISION_CHECK
 
-    commands = [YOSYS_NO_COLLISION_CHECK]
+    # abc9 takes a wire `a[0]`, as Amaranth calls the parts of arrays, for bit 0 of `a` and fails when there is an `a`.
+    commands = [YOSYS_NO_COLLISION_CHECK, r"rename -hide w:*\[*\]*"]
     if config.technology in ("ice40", "gowin"):
         # Given half the clock period in ps (routing takes the rest), ABC saves area rather than levels: 5 % of the LUT.
         commands.append(f"scratchpad -set abc9.D {10**12 // (2 * config.clock_frequency)}")

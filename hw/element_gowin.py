@@ -46,6 +46,13 @@ class GowinMismatches(wiring.Component):
         def gates(lane: int) -> tuple[Value, Value]:
             return self.activations[lane], self.weights[lane]
 
+        def named(level: int, counts: list[list[Value]]) -> None:
+            """Give the sums the names that they have in `Popcount`, so that a proof can go from level to level."""
+            for plane in range(level + 1):
+                name = f"sum_{level}_{plane}" if plane < level else f"carry_{level}_{plane - 1}"
+                vector = Signal(len(counts), name=name)
+                m.d.comb += vector.eq(Cat(count[plane] for count in counts))
+
         # Level 1: lanes in the order of `Popcount`, first addend, second addend, carry.
         quarter = self.width // 4
         chain = CarryChain(m, platform, "leaf")
@@ -56,6 +63,7 @@ class GowinMismatches(wiring.Component):
                 counts[-1].append(ended)
             counts.append([chain.cell(GATED, *gates(index), lanes[index + quarter])])
         counts[-1].append(chain.carry)
+        levels = [counts]
 
         lane = 3 * quarter
         chain = CarryChain(m, platform, "tree")
@@ -71,9 +79,12 @@ class GowinMismatches(wiring.Component):
                 previous = [chain.cell(ADD, *bits) for bits in zip(a, b, strict=True)]
                 level.append(previous)
             counts = level
+            levels.append(counts)
         (count,) = counts
         if previous is not None:
             count.append(chain.carry)
+        for index, counts in enumerate(levels):
+            named(index + 1, counts)
 
         registers = Signal(len(self.count), name="count_register", reset_less=True)
         carry = Signal(name="carry_register", reset_less=True)

@@ -132,10 +132,10 @@ class Writer(wiring.Component):
         m.submodules.pool = pool = RunningMaximum(config)
         m.d.comb += [
             pool.plane.eq(slots.plane),
-            pool.slot.eq(slots.slot),
+            pool.slot.eq(slots.row),
             pool.first_plane.eq(delay(m, slots.first_plane, 1, name="first_plane")),
             pool.first_position.eq(delay(m, first_position, 1, name="first_position_late")),
-            pool.valid.eq(delay(m, slots.active, 1, name="active", reset=True)),
+            pool.valid.eq(delay(m, slots.row_ends, 1, name="row_ends", reset=True)),
             pool.bits.eq(self.bits),
         ]
 
