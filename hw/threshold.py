@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
 from .descriptor import field_widths
-from .pipeline import delay
+from .pipeline import delay, delay_in_memory
 from .timing import captures_early
 
 __all__ = ["ThresholdUnit", "tree_code"]
@@ -92,7 +92,11 @@ class ThresholdUnit(wiring.Component):
         m.d.comb += self.address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
         walked = delay(m, node, latency - 1, name="node")
         waiting = config.drain_slots - latency
-        following = delay(m, Cat(bit, walked)[: len(node)], waiting, name="waiting")
+        after = Cat(bit, walked)[: len(node)]
+        if config.technology == "gowin" and waiting >= 8:  # a lone register takes a LUT
+            following = delay_in_memory(m, after, waiting, name="waiting")
+        else:
+            following = delay(m, after, waiting, name="waiting")
         m.d.sync += node.eq(Mux(self.first, 1, following))
 
         row: list[Value] = [bit]

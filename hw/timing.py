@@ -69,7 +69,7 @@ def memory_latency(technology: str) -> int:
     output register of ECP5 lies inside the RAM (`dorefabric.boards.ecp5_netlist`), at the RAM's place: another one
     stands where the data is used.
     """
-    return {"ice40": 1, "ecp5": 3}.get(technology, 2)
+    return {"ice40": 1, "gowin": 1, "ecp5": 3}.get(technology, 2)
 
 
 def captures_early(technology: str) -> bool:
@@ -83,7 +83,7 @@ def captures_early(technology: str) -> bool:
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     """Levels of the popcount tree after which there is a register, besides the one at its output."""
     levels = int(math.log2(lanes)) - 1
-    if technology == "ice40" or levels < 4:
+    if technology in ("ice40", "gowin") or levels < 4:
         return ()
     return tuple(range(2, levels, 2)) if technology == "ecp5" else (levels // 2 + 1,)
 
