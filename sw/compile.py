@@ -11,6 +11,7 @@ Each pass is a module; this one joins them and describes the result.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _compile(graph: Graph, config: FabricConfig, always_pool: bool) -> Program:
         name=graph.name, config=config, input_shape=source.shape, input_bits=source.bits,
         forms=tuple(InputForm(form.unfold, placement.layouts[form.tensor.name]) for form in forms),
         resident=(*resident_writes(residency, config), *program_writes), steps=tuple(steps), layers=layers,
-        output=Stored(output.layout, graph.output.edge.shape, output.constants, output.divisor),
+        output=replace(output, shape=graph.output.edge.shape),
         scale=np.broadcast_to(np.asarray(graph.output.edge.scale, np.float64), (channels,)).copy(),
     )  # fmt: skip
 
@@ -108,7 +109,7 @@ def _layer(graph: Graph, index: int, stage: Stage, placement: Placement, runs: l
     assert math.prod(shape) == math.prod(stage.output.shape)
     return LayerInfo(
         name=stage.name, edge=edge,
-        stored=Stored(placement.layouts[stage.output.name], shape, stage.constants, stage.divisor),
+        stored=Stored(placement.layouts[stage.output.name], shape, stage.constants, stage.divisor, stage.output.parts),
         descriptors=tuple((step, position) for number, step, position in where if number == index),
         useful=stage.useful, steps=sum(c.steps for c in counters), stalls=sum(c.stalls for c in counters),
         cycles=sum(c.cycles for c in counters),

@@ -34,11 +34,11 @@ def emit(stage: Stage, piece: Piece, bases: tuple[int, int], band: tuple[int, in
     source, target = sources[0], placement.layouts[stage.output.name]
     banded = placement.bands.get(stage.inputs[0].name, 0) not in (0, stage.output.shape[1])
     rows = (end_row - first_row - 1) * stage.step[0] + stage.pool[0] if banded else source.height
-    chunks = 1 if stage.channelwise else source.chunks
+    chunks = -(-piece.slice.planes.bits.shape[2] // config.lanes)
     taps = _taps(stage, sources, (end_row - first_row if banded else stage.output.shape[1]), rows)
     per_position = len(taps) // (stage.pool[0] * stage.pool[1])
-    pairs = _pairs(stage, source, per_position * chunks)
-    tile = piece.slice.chunk * config.segments + piece.first_tile
+    pairs = _pairs(stage, source, piece.slice.planes.significance, per_position * chunks)
+    tile = piece.slice.tile + piece.first_tile
     width = stage.output.shape[2]
     # A single output column has no neighbour: any x step will do, and the layout's own keeps rows conflict-free.
     x_stride = source.stride if width == 1 else stage.step[1]
@@ -64,9 +64,8 @@ def emit(stage: Stage, piece: Piece, bases: tuple[int, int], band: tuple[int, in
     return Run(fields, pairs, taps)
 
 
-def _pairs(stage: Stage, source: FeatureLayout, plane_words: int) -> tuple[int, ...]:
+def _pairs(stage: Stage, source: FeatureLayout, significance: tuple[int, ...], plane_words: int) -> tuple[int, ...]:
     """Every activation plane with every weight plane, most significant first, doubling between significances."""
-    significance = stage.slices[0].planes.significance
     order = sorted(
         ((i + s, i, j) for i in range(source.planes) for j, s in enumerate(significance)), reverse=True
     )

@@ -40,7 +40,7 @@ def arrange_inputs(
         fewer = -(-source.shape[0] * taps // config.lanes) < taps * source.chunks(config)
         trivial = taps == 1 and stage.padding == (0, 0)
         name = f"input of {stage.name}"
-        if not stage.channelwise and (fewer or trivial or always_unfold):
+        if not stage.channelwise and len(stage.slices) == 1 and (fewer or trivial or always_unfold):
             form = _unfolded_form(stage, source, name)
             reader = unfolded(stage)
         else:
@@ -67,7 +67,7 @@ def unfolded(stage: Stage) -> Stage:
     for part in stage.slices:
         bits = part.planes.bits
         planes = WeightPlanes(bits.reshape(*bits.shape[:2], -1, 1), part.planes.significance, part.planes.divisor)
-        slices.append(Slice(planes, part.limits, part.chunk))
+        slices.append(Slice(planes, part.limits, part.chunk, part.tile))
     return replace(stage, slices=tuple(slices), kernel=(1, 1), stride=(1, 1), padding=(0, 0))
 
 

@@ -39,9 +39,9 @@ def place_features(
 
 
 def _layout(tensor: Tensor, config: FabricConfig, base: int, height: int | None = None) -> FeatureLayout:
-    channels, full, width = tensor.shape
+    _, full, width = tensor.shape
     return FeatureLayout.of(config, base=base, height=full if height is None else height, width=width,
-                            channels=channels, planes=tensor.bits, stride=tensor.stride)  # fmt: skip
+                            channels=tensor.channels(config), planes=tensor.bits, stride=tensor.stride)  # fmt: skip
 
 
 def _place(stages: list[Stage], forms: list[Form], kept: str, config: FabricConfig,
