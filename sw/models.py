@@ -1,8 +1,9 @@
 """Reference networks, each at any bits from the same description; 32, 32, 32 gives the float twin.
 
-All take images in [0, 1] of shape (N, C, H, W) and return logits (N, 10), which are integers times one
-positive scale. The first layer sees 8-bit pixels, the last has 8-bit weights, and both keep float
-gradients as in the paper's networks (arXiv 1606.06160); every other layer has the bits asked for.
+All take images in [0, 1] of shape (N, C, H, W) and return logits (N, 10), or (N, 1000) for ImageNet's classes
+(`imagenet`), which are integers times one positive scale. The first layer sees 8-bit pixels, the last has 8-bit
+weights, and both keep float gradients as in the paper's networks (arXiv 1606.06160); every other layer has the bits
+asked for.
 """
 
 from collections import OrderedDict
@@ -174,6 +175,18 @@ def _svhn(bits: Bits) -> nn.Module:
     )
 
 
+def _alexnet(bits: Bits) -> nn.Module:
+    from .imagenet import alexnet
+
+    return alexnet(bits)
+
+
+def _resnet18(bits: Bits) -> nn.Module:
+    from .imagenet import ResNet18
+
+    return ResNet18(bits)
+
+
 MODELS: dict[str, ModelSpec] = {
     "digits": ModelSpec("digits", (1, 8, 8), _digits),
     "resnet-digits": ModelSpec("digits", (1, 8, 8), ResidualDigits),
@@ -181,6 +194,8 @@ MODELS: dict[str, ModelSpec] = {
     "lenet": ModelSpec("mnist", (1, 28, 28), _lenet),
     "cnv": ModelSpec("cifar10", (3, 32, 32), _cnv),
     "svhn": ModelSpec("svhn", (3, 40, 40), _svhn),
+    "alexnet": ModelSpec("imagenet", (3, 224, 224), _alexnet),
+    "resnet18": ModelSpec("imagenet", (3, 224, 224), _resnet18),
 }
 
 
