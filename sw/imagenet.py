@@ -10,8 +10,8 @@ from .models import Bits, _full, _network, _norm
 
 __all__ = ["ResNet18", "alexnet"]
 
-POOL_BITS = 8
-"""Bits of the averages before ResNet-18's last layer: of as many levels as the image's, which loses nothing."""
+POOL_BITS = 4
+"""Bits of the averages before ResNet-18's last layer, where two would be too coarse for 49 pixels' mean."""
 
 
 def _block(bits: Bits, cin: int, cout: int, kernel: int, padding: int = 0, *, stride: int = 1, groups: int = 1,
