@@ -360,7 +360,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         lambda: model(nn.Sequential(conv(), nn.AvgPool2d(2))),
     "layer 1 (AvgPool2d) has count_include_pad=False with padding; supported: count_include_pad=True":
         lambda: model(nn.AvgPool2d(2, padding=1, count_include_pad=False)),
-    "layer 1 (AvgPool2d) has ceil_mode=True; supported: ceil_mode=False": lambda: model(nn.AvgPool2d(2, ceil_mode=True)),
+    "layer 1 (AvgPool2d) has ceil_mode=True; supported: ceil_mode=False":
+        lambda: model(nn.AvgPool2d(2, ceil_mode=True)),
     "layer 1 (AdaptiveAvgPool2d) turns 8x8 into 3x3 with windows of different sizes; supported: a divisor of the "
     "map's size": lambda: model(nn.AdaptiveAvgPool2d(3)),
     f"layer 1 (ReLU) is not supported; {SUPPORTED}": lambda: model(nn.ReLU()),
