@@ -13,7 +13,7 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | activations          | rotated and masked: 5 + memory + `rotate_latency`                                     |
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
-| drain                | first drain slot of the tile: accumulate - 1 (capture, node and address overlap)      |
+| drain                | first drain slot: accumulate, or one less without `captures_early` (steps overlap)    |
 | bits                 | first code bits of all columns, de-skewed: drain + 4 + tiles - 1                      |
 | bits + 1             | maximum over pool positions; feature address of the store                             |
 | bits + 2             | write port of the feature memory                                                      |
@@ -30,6 +30,7 @@ __all__ = [
     "LOOP_COUNTS",
     "STORE_CYCLES",
     "THRESHOLD_LATENCY",
+    "captures_early",
     "Cycles",
     "Pipeline",
     "descriptor_cycles",
@@ -56,6 +57,14 @@ def memory_latency(technology: str) -> int:
     On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM.
     """
     return 1 if technology == "ice40" else 2
+
+
+def captures_early(technology: str) -> bool:
+    """Whether results are captured a cycle before their drain needs them, in registers that nothing else feeds.
+
+    On iCE40 and Gowin such a register costs a LUT, so the drain's multiplexer stands before it.
+    """
+    return technology not in ("ice40", "gowin")
 
 
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
@@ -89,7 +98,7 @@ class Pipeline:
         memory = memory_latency(config.technology)
         activations = 5 + memory + rotate_latency(config.rows)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
-        drain = accumulate - 1
+        drain = accumulate - 1 + captures_early(config.technology)
         return cls(memory, activations, accumulate, drain, drain + THRESHOLD_LATENCY + config.tiles - 1)
 
     @property
