@@ -18,6 +18,7 @@ COUNTS = (
     "chunks",
     "pairs",
     "out_stride",
+    "out_width",
 )
 """Fields that are held less one, as the index of the last: what a loop counter is compared with."""
 
@@ -48,7 +49,7 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
         config.weight_address_bits,
         config.threshold_address_bits,
     )
-    width = min(16, feature + ceil_log2(config.rows) + 1)
+    width, bank = min(16, feature + ceil_log2(config.rows) + 1), ceil_log2(config.rows)
     widths = {
         "last": 1, "raw": 1, "planes": ceil_log2(max(config.activation_bits, config.accumulator_bits)),
         "feature_base": feature, "x_step": feature, "y_step": feature,
@@ -58,6 +59,7 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
         "weight_base": weight, "weight_step": weight, "threshold_base": threshold, "threshold_step": threshold,
         "out_base": feature, "out_row_step": feature, "out_pixel_step": feature, "out_plane_step": feature,
         "out_stride": 8, "out_segment": 8, "out_width": width, "out_group_step": feature,
+        "out_bank": bank, "out_bank_step": bank, "out_tail": bank, "wrap_step": feature, "wrap_width": width + 1,
     }  # fmt: skip
     return {field.name: min(field.width, widths[field.name]) for field in DESCRIPTOR_FIELDS}
 

@@ -1,4 +1,4 @@
-"""Fifth pass: which weights and thresholds stay in the circuit, and which are streamed for every image.
+"""Sixth pass: which weights and thresholds stay in the circuit, and which are streamed for every image.
 
 Everything stays where it fits. Otherwise each memory that overflows keeps a window for streaming; stages are split
 into *pieces*, groups of channel tiles that fit the window, and as many pieces as possible stay resident beside it.

@@ -30,7 +30,8 @@ class Tensor:
     """A tensor between stages.
 
     shape : (C, H, W); bits : planes stored; edge : the graph edge it is, None for a copy or an input form;
-    stride : x stride of its consumers, which decides its banks (`dorefabric.hw.layout`)
+    stride, pitch : x stride of its consumers, and places of an image row, which decide its banks
+        (`dorefabric.hw.layout`); without a pitch, image rows begin in bank 0
     parts : the channels are stored in as many equal parts, each beginning with a chunk of its own (`groups`)
     """
 
@@ -40,6 +41,7 @@ class Tensor:
     edge: str | None = None
     stride: int = 1
     parts: int = 1
+    pitch: int | None = None
 
     def channels(self, config: FabricConfig) -> int:
         """Channels stored, with those between the parts, which are 0."""

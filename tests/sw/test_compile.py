@@ -30,6 +30,8 @@ CONFIGS = {
     "2x4x16": FabricConfig(rows=2, columns=4, lanes=16, tile_columns=2, **ROOMY),
     "4x8x32": FabricConfig(rows=4, columns=8, lanes=32, **ROOMY),
     "8x64x64": FabricConfig(rows=8, columns=64, lanes=64, **ROOMY),
+    "7x4x8": FabricConfig(rows=7, columns=4, lanes=8, row_wrap=False, **ROOMY),
+    "5x8x16": FabricConfig(rows=5, columns=8, lanes=16, **ROOMY),
     "2x1x8": FabricConfig(rows=2, columns=1, lanes=8, tile_columns=1, **ROOMY),
 }
 config_cases = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
