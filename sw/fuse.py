@@ -156,15 +156,16 @@ class _Fuser:
                 windows = taps * -(-inputs // config.lanes)
                 if len(slices) == 1 and source.name == self.graph.input.name:  # the host may unfold the windows
                     windows = min(windows, -(-inputs * taps // config.lanes))
+                step = total.node.stride[0] * (pool.stride[0] if positions > 1 else 1)
                 cycles += tile_cost(config, channels=outputs, height=height, width=width, pool_taps=positions,
-                                    steps=planes * source.bits * windows, planes=bits)  # fmt: skip
+                                    steps=planes * source.bits * windows, planes=bits, step=step)  # fmt: skip
             return cycles
 
         fused, alone = cost(pooled_height, pooled_width, positions), cost(height, width, 1)
         # A pass of its own takes a descriptor for every chunk of channels.
         extra = -(-channels // config.lanes) * tile_cost(
             config, channels=min(channels, config.lanes), height=pooled_height, width=pooled_width,
-            pool_taps=positions, steps=2 * bits, planes=bits)  # fmt: skip
+            pool_taps=positions, steps=2 * bits, planes=bits, step=pool.stride[0])  # fmt: skip
         return pool if self.always_pool or fused <= alone + extra else None
 
     def _stage(self, name: str, total: _Sum, output: Tensor, slices: tuple[Slice, ...], pool: tuple[int, int],

@@ -7,6 +7,7 @@ from all input chunks to all output channels; a grouped convolution has several 
 alone.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -146,9 +147,13 @@ def identity_stage(
 
 
 def tile_cost(
-    config: FabricConfig, *, channels: int, height: int, width: int, pool_taps: int, steps: int, planes: int
-) -> int:
-    """Cycles of a stage in one descriptor, to compare alternatives; ``steps`` are those of one tile of results."""
+    config: FabricConfig, *, channels: int, height: int, width: int, pool_taps: int, steps: int, planes: int,
+    step: int = 1,
+) -> int:  # fmt: skip
+    """Cycles of a stage in one descriptor, to compare alternatives; ``steps`` are those of one tile of results, and
+    ``step`` are the input rows between output rows."""
+    if config.row_wrap and width >= config.rows and width % math.gcd(step, config.rows) == 0:
+        height, width = 1, height * width
     descriptor = {
         "channel_tiles": -(-channels // config.columns), "y_count": height, "x_tiles": -(-width // config.rows),
         "pool_taps": pool_taps, "pairs": steps, "taps": 1, "chunks": 1, "planes": planes,
