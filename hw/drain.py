@@ -15,7 +15,7 @@ __all__ = ["DrainControl"]
 
 
 class DrainControl(wiring.Component):
-    """Makes the ``capture``, ``first``, ``advance``, ``slot``, ``plane``, ``base`` of `tile.control_layout` from the level of each tile.
+    """Makes what controls the drain in `tile.control_layout` from the level of each tile.
 
     The threshold address moves on by threshold_step after the last tile of results of a channel tile.
 

@@ -9,17 +9,17 @@ Half a ``CCU2C`` holds one LUT4 and one carry multiplexer. With inputs A, B, C, 
 
 Unused inputs are tied to 1, which costs nothing; a 0 would be routed to each of them.
 
-| cell         | INIT   | A       | B       | C        | D        | P                        | G     | use                      |
-|--------------|--------|---------|---------|----------|----------|--------------------------|-------|--------------------------|
-| `ADD_GATED`  | 0x6996 | a       | w       | a'       | w'       | (a ^ w) ^ (a' ^ w')      | a ^ w | adds two gated lanes     |
-| `ADD`        | 0x5AAA | x       | 1       | y        | 1        | x ^ y                    | x     | adds two bits            |
-| `ADD_SHIFT`  | 0x5140 | clear   | double  | acc[i-1] | acc[i]   | 0, acc[i-1] or acc[i]    | 0     | accumulator above counts |
-| `START_GATED`| 0x0006 | a       | w       | 1        | 1        | 0                        | a ^ w | starts with a gated lane |
-| `START`      | 0x00AA | x       | 1       | 1        | 1        | 0                        | x     | starts with a bit        |
-| `END`        | 0x0000 | 1       | 1       | 1        | 1        | 0                        | 0     | only ends                |
+| cell          | INIT   | A     | B      | C        | D      | P                     | G     | use                  |
+|---------------|--------|-------|--------|----------|--------|-----------------------|-------|----------------------|
+| `ADD_GATED`   | 0x6996 | a     | w      | a'       | w'     | (a ^ w) ^ (a' ^ w')   | a ^ w | adds two gated lanes |
+| `ADD`         | 0x5AAA | x     | 1      | y        | 1      | x ^ y                 | x     | adds two bits        |
+| `ADD_SHIFT`   | 0x5140 | clear | double | acc[i-1] | acc[i] | 0, acc[i-1] or acc[i] | 0     | accumulator, upper   |
+| `START_GATED` | 0x0006 | a     | w      | 1        | 1      | 0                     | a ^ w | starts with a gate   |
+| `START`       | 0x00AA | x     | 1      | 1        | 1      | 0                     | x     | starts with a bit    |
+| `END`         | 0x0000 | 1     | 1      | 1        | 1      | 0                     | 0     | only ends            |
 
-A cell with P = 0 puts out the carry that reaches it, the most significant bit of the adder before, and sends on its own G:
-it ends one adder and starts the next, with one more lane as carry input. So adders of any kind join in one chain::
+A cell with P = 0 puts out the carry that reaches it, the most significant bit of the adder before, and sends on its
+own G: it ends one adder and starts the next, with one more lane as carry input. So adders of any kind join::
 
     START  ADD_GATED  START  ADD_GATED  START  ADD  ADD  END
     \\__ 3 lanes ___/ \\__ 3 lanes ___/ \\_ 7 lanes __/

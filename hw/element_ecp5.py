@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
 from .ecp5_chain import ADD, ADD_GATED, ADD_SHIFT, CarryChain, Lane
+from .timing import popcount_registers
 
 __all__ = ["MAPPED_LANES", "map_element"]
 
 MAPPED_LANES = 32
 """Lanes from which the mapped form has the registers of the behavioural one."""
+
+LEAF_GROUPS = 4
+"""Adders of 7 lanes, and of later levels, that share a chain: it is short enough for its false path."""
 
 
 def _register(m: Module, values: Sequence[Value], name: str) -> list[Value]:
@@ -18,67 +22,74 @@ def _register(m: Module, values: Sequence[Value], name: str) -> list[Value]:
     return list(register)
 
 
-def _seven(chain: CarryChain, lanes: Sequence[tuple[Value, Value]], name: str) -> list[Value]:
-    """Count of seven gated lanes, three bits."""
-    counts = []
-    for index in (0, 3):
-        chain.start(lanes[index])
-        low = chain.cell(ADD_GATED, *lanes[index + 1], *lanes[index + 2], name=f"{name}_leaf_{index}")
-        counts.append([low, chain.carry(f"{name}_leaf_carry_{index}")])
-    return chain.add(lanes[6], *counts, name=name)
-
-
 def map_element(m: Module, activations: Value, weights: Value, *, enable: Value, clear: Value, double: Value,
                 accumulator_bits: int) -> Signal:  # fmt: skip
-    """The circuit of `element.Element` for ECP5; returns the accumulator.
+    """The circuit of `element.Element` for ECP5; returns the accumulator. 64 lanes and 18 bits, for example:
 
-    64 lanes, two registers from the operands to the accumulator's adder, as `timing.popcount_registers` has them::
+    | stage | adders                              | LUT4 | ends | registers                                |
+    |-------|-------------------------------------|------|------|------------------------------------------|
+    | 1     | 16 × 3 gated lanes                  | 32   | 2    |                                          |
+    |       | 8 × (2 + 2 bits + gated lane)       | 24   | 2    | 24; 8 more lanes, gated by a LUT4 each   |
+    | 2     | 4 × (3 + 3 bits + lane)             | 16   | 1    | 16; 4 lanes                              |
+    | 3     | 2 × (4 + 4 bits + lane)             | 10   | 1    |                                          |
+    |       | 5 + 5 bits + lane                   | 6    | 1    | 6; 1 lane                                |
+    | sum   | count + lane + accumulator          | 19   |      | 18; 6 LUT4 clear and double below bit 6  |
 
-        stage 1   8 × 7 lanes to 3 bits           56 LUT4         8 lanes left: gate and register, 8 LUT4
-        stage 2   4 × (3 + 3 bits + lane)         16
-                  2 × (4 + 4 bits + lane)         10
-                  1 × (5 + 5 bits + lane)          6
-        sum       count + lane + accumulator      1 + accumulator_bits, and 6 to clear and double below the count's top
-
-    in chains of less than 40 cells: 1.67 LUT4 a lane plus the accumulator's clear, for 18 bits 1.97.
+    128 LUT4 and 77 flip-flops, 2.0 and 1.2 a lane. Adders of one level share chains; those of different levels do not:
+    timing analysis does not know that a cell with P = 0 stops the carry, and would follow it from level to level.
     """
     lanes: list[tuple[Value, Value]] = list(zip(activations, weights, strict=True))
     groups = len(lanes) // 8
-    rest = _register(m, [a ^ w for a, w in lanes[7 * groups :]], "lanes")
+    registers = popcount_registers(len(lanes), "ecp5")
+    chains: list[CarryChain] = []
+
+    def open_chains(count: int) -> list[CarryChain]:
+        opened = [CarryChain() for _ in range(count)]
+        chains.extend(opened)
+        return opened
+
+    # Level 1: three lanes each.
+    shared = open_chains(max(1, groups // LEAF_GROUPS))
     counts: list[list[Value]] = []
-    chains = []
-    for begin in range(0, groups, 4):
-        chain = CarryChain()
-        chains.append(chain)
-        for group in range(begin, begin + 4):
-            count = _seven(chain, lanes[7 * group : 7 * group + 7], f"seven_{group}")
-            counts.append(_register(m, count, f"count_{group}"))
-    # Pairs of counts, as long as there are two: the first level joins the chains that made them.
-    level = 0
-    last = CarryChain()
+    for leaf in range(2 * groups):
+        chain = shared[leaf * len(shared) // (2 * groups)]
+        chain.start(lanes[3 * leaf])
+        low = chain.cell(ADD_GATED, *lanes[3 * leaf + 1], *lanes[3 * leaf + 2], name=f"leaf_{leaf}")
+        counts.append([low, chain.carry(f"leaf_carry_{leaf}")])
+    gates = lanes[6 * groups :]
+
+    # Pairs of counts and one lane more, as long as there are two counts.
+    rest: list[Lane] = list(gates)
+    level = 1
     while len(counts) > 1:
-        sums: list[list[Value]] = []
-        for index in range(0, len(counts), 2):
-            lane: Lane = rest.pop(0)
-            chain = chains[index * len(chains) // len(counts)] if level == 0 else last
-            sums.append(list(chain.add(lane, counts[index], counts[index + 1], name=f"sum_{level}_{index}")))
-        counts, level = sums, level + 1
-    count = _register(m, counts[0], "count")
-    (carry,) = _register(m, rest, "carry")
+        level += 1
+        adders = len(counts) // 2
+        shared = open_chains(max(1, adders // LEAF_GROUPS))
+        counts = [
+            list(shared[index * len(shared) // adders].add(
+                rest.pop(0), counts[2 * index], counts[2 * index + 1], f"sum_{level}_{index}"))
+            for index in range(adders)
+        ]  # fmt: skip
+        if level in registers or len(counts) == 1:
+            counts = [_register(m, count, f"count_{level}_{index}") for index, count in enumerate(counts)]
+            bits = [lane[0] ^ lane[1] if isinstance(lane, tuple) else lane for lane in rest]
+            rest = list(_register(m, bits, f"lanes_{level}"))
+    (count,), (carry,) = counts, rest
 
     accumulator = Signal(accumulator_bits, reset_less=True)
     before = Cat(Const(0, 1), accumulator)
-    last.start(carry)
+    (chain,) = open_chains(1)
+    chain.start(carry)
     total: list[Value] = []
     for bit in range(accumulator_bits):
         shifted, same = before[bit], accumulator[bit]
         if bit < len(count):
             kept = Mux(clear, 0, Mux(double, shifted, same))
-            total.append(last.cell(ADD, count[bit], Const(1), kept, name=f"total_{bit}"))
+            total.append(chain.cell(ADD, count[bit], Const(1), kept, name=f"total_{bit}"))
         else:
-            total.append(last.cell(ADD_SHIFT, clear, double, shifted, same, name=f"total_{bit}"))
+            total.append(chain.cell(ADD_SHIFT, clear, double, shifted, same, name=f"total_{bit}"))
     with m.If(enable):
         m.d.sync += accumulator.eq(Cat(total))
-    for index, chain in enumerate([*chains, last]):
+    for index, chain in enumerate(chains):
         chain.place(m, f"chain_{index}")
     return accumulator

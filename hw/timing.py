@@ -30,9 +30,9 @@ __all__ = [
     "LOOP_COUNTS",
     "STORE_CYCLES",
     "THRESHOLD_LATENCY",
-    "captures_early",
     "Cycles",
     "Pipeline",
+    "captures_early",
     "descriptor_cycles",
     "memory_latency",
     "popcount_latency",
@@ -54,9 +54,11 @@ THRESHOLD_LATENCY = 4
 def memory_latency(technology: str) -> int:
     """Cycles from address to data of a wide memory: block RAM, and an output register where flip-flops are cheap.
 
-    On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM.
+    On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM. The
+    output register of ECP5 lies inside the RAM (`dorefabric.boards.ecp5_netlist`), at the RAM's place: another one
+    stands where the data is used.
     """
-    return 1 if technology == "ice40" else 2
+    return {"ice40": 1, "ecp5": 3}.get(technology, 2)
 
 
 def captures_early(technology: str) -> bool:
@@ -70,7 +72,9 @@ def captures_early(technology: str) -> bool:
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     """Levels of the popcount tree after which there is a register, besides the one at its output."""
     levels = int(math.log2(lanes)) - 1
-    return () if technology == "ice40" or levels < 4 else (levels // 2 + 1,)
+    if technology == "ice40" or levels < 4:
+        return ()
+    return (2, 3) if technology == "ecp5" else (levels // 2 + 1,)
 
 
 def popcount_latency(lanes: int, technology: str) -> int:

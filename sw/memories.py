@@ -40,9 +40,8 @@ class Memories:
     taps : uint32 (tap_depth,)
     thresholds : uint32 (threshold_depth, columns), threshold_bits of each
     weights : uint32 (weight_depth, columns, bus_words), lanes bits of each word
-    features : uint8 (batch, feature_depth * bank_pitch + 1, lanes), one element per bit; word address * bank_pitch + bank,
-        of which banks beyond ``rows`` do not exist in the circuit, and
-        one more word that is always zero, for taps outside the image
+    features : uint8 (batch, feature_depth * bank_pitch + 1, lanes), one element per bit; word address * bank_pitch +
+        bank, where banks beyond ``rows`` are absent, and one more word that is always zero, for taps outside the image
     """
 
     def __init__(self, config: FabricConfig, batch: int = 1) -> None:

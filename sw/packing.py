@@ -23,7 +23,7 @@ def unfold(codes: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], 
 
 
 def pack_features(codes: np.ndarray, layout: FeatureLayout) -> np.ndarray:
-    """Unsigned codes (N, C, height, width) to bus words (N, size * bank_pitch * bus_words) from address `base` of bank 0."""
+    """Unsigned codes (N, C, height, width) to the bus words of a map: (N, size * bank_pitch * bus_words)."""
     n, channels, height, width = codes.shape
     places, stride = height * layout.pitch, layout.stride
     # image, chunk, lane, place, position in the stride
