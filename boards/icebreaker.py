@@ -37,6 +37,7 @@ BOARD = Board(
         rows=2,
         columns=4,
         lanes=64,
+        row_wrap=False,
         tile_columns=4,
         accumulator_bits=20,
         threshold_bits=16,
