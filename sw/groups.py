@@ -57,43 +57,61 @@ def choose_parts(graph: Graph, config: FabricConfig) -> Grouping:
     same = _edges_of_one_storage(graph)
     settled: dict[str, int] = {same[graph.input.name]: 1}
     slices: dict[str, int] = {}
+    ends = {node.name: _ends(graph, node, same) for node in graph.nodes if isinstance(node, Convolution)}
     for node in graph.nodes:
         if not isinstance(node, Convolution) or node.groups == 1:
             continue
-        target = next((other.name for other in graph.consumers(node.name) if isinstance(other, Threshold)), node.name)
-        classes = (same[_stored_edge(graph, node.inputs[0])], same.get(target, target))
-        channels = graph[_stored_edge(graph, node.inputs[0])].edge.shape[0]
-        best = min(_candidates(node, channels, classes, settled, config))
-        slices[node.name] = best[1]
-        settled.update(zip(classes, best[2], strict=True))
+        own = ends[node.name]
+        touched = [other for other in graph.nodes
+                   if isinstance(other, Convolution) and set(ends[other.name]) & set(own)]  # fmt: skip
+        options = []
+        for count, parts in _cuts(graph, node, own, settled, config):
+            trial = settled | dict(zip(own, parts, strict=True))
+            cuts = slices | {node.name: count}
+            steps = sum(
+                _steps(graph, other, cuts.get(other.name, other.groups),
+                       *(trial.get(end, 1) for end in ends[other.name]), config)
+                for other in touched
+            )  # fmt: skip
+            options.append((steps, count, trial))
+        _, slices[node.name], settled = min(options, key=lambda option: option[:2])
     # Accumulators that are the network's output are stored as well.
     return Grouping(settled | {edge: settled.get(name, 1) for edge, name in same.items()}, slices)
 
 
-def _candidates(node: Convolution, channels: int, classes: tuple[str, str], settled: dict[str, int],
-                config: FabricConfig) -> Iterator[tuple[int, int, tuple[int, int]]]:  # fmt: skip
-    """(cost in steps, slices, parts of input and output) of every cut; one dense slice is always among them."""
-    outputs = len(node.weights)
+def _ends(graph: Graph, node: Convolution, same: dict[str, str]) -> tuple[str, str]:
+    """The kinds of storage that a convolution reads and writes."""
+    target = next((other.name for other in graph.consumers(node.name) if isinstance(other, Threshold)), node.name)
+    return same[_stored_edge(graph, node.inputs[0])], same.get(target, target)
+
+
+def _cuts(graph: Graph, node: Convolution, ends: tuple[str, str], settled: dict[str, int],
+          config: FabricConfig) -> Iterator[tuple[int, tuple[int, int]]]:  # fmt: skip
+    """(slices, parts of input and output) of every cut; one dense slice is always among them."""
+    channels, outputs = graph[_stored_edge(graph, node.inputs[0])].edge.shape[0], len(node.weights)
     for count in (n for n in range(1, node.groups + 1) if node.groups % n == 0 and channels % n == 0):
-        shares = (channels // count, outputs // count)
-        exact = count == node.groups
-        planes = node.weight_bits + (0 if node.bipolar else 1)
-        if not exact:
-            planes = len(WeightPlanes.general(merged_weights(node, count)[0].reshape(shares[1], shares[0], -1))
-                         .significance)  # fmt: skip
-        for parts_in in {settled.get(classes[0], 1), settled.get(classes[0], count)}:
-            for parts_out in {settled.get(classes[1], 1), settled.get(classes[1], count)}:
-                if classes[0] == classes[1] and parts_in != parts_out:
-                    continue
-                first_in = stored_positions(channels, parts_in, config.lanes)[:: shares[0]]
-                first_out = stored_positions(outputs, parts_out, config.lanes)[:: shares[1]]
-                if count > 1 and ((first_in % config.lanes).any() or (first_out % config.columns).any()):
-                    continue
-                chunks = -(-stored_channels(channels, parts_in, config.lanes) // config.lanes)
-                if count > 1:
-                    chunks = -(-shares[0] // config.lanes)
-                tiles = -(-shares[1] // config.columns)
-                yield count * chunks * tiles * planes, count, (parts_in, parts_out)
+        for parts_in in {settled.get(ends[0], 1), settled.get(ends[0], count)}:
+            for parts_out in {settled.get(ends[1], 1), settled.get(ends[1], count)}:
+                first_in = stored_positions(channels, parts_in, config.lanes)[:: channels // count]
+                first_out = stored_positions(outputs, parts_out, config.lanes)[:: outputs // count]
+                aligned = not (first_in % config.lanes).any() and not (first_out % config.columns).any()
+                if (count == 1 or aligned) and (ends[0] != ends[1] or parts_in == parts_out):
+                    yield count, (parts_in, parts_out)
+
+
+def _steps(graph: Graph, node: Convolution, count: int, parts_in: int, parts_out: int, config: FabricConfig) -> int:
+    """Array steps of a convolution cut into ``count`` slices, times the rows of the array."""
+    source = graph[_stored_edge(graph, node.inputs[0])].edge
+    inputs = source.shape[0] // count if count > 1 else stored_channels(source.shape[0], parts_in, config.lanes)
+    outputs = len(node.weights) // count if count > 1 else stored_channels(len(node.weights), parts_out, config.lanes)
+    planes = node.weight_bits + (0 if node.bipolar else 1)
+    if count != node.groups:  # weights with zeros
+        planes = len(WeightPlanes.general(np.append(node.weights.reshape(-1), 0)[None, :, None]).significance)
+    taps = node.weights.shape[2] * node.weights.shape[3]
+    if node.inputs[0] != _stored_edge(graph, node.inputs[0]):  # a flattened map
+        taps *= source.shape[1] * source.shape[2]
+    passes = count * -(-inputs // config.lanes) * -(-outputs // config.columns) * taps
+    return passes * planes * (source.bits or 1) * node.edge.shape[1] * node.edge.shape[2]
 
 
 def _stored_edge(graph: Graph, name: str) -> str:

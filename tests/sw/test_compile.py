@@ -189,7 +189,7 @@ def test_groups_cost_no_more_than_their_share() -> None:
     nodes.append(make_convolution("b.conv", nodes[-1], weights, weight_bits=1, padding=(1, 1), groups=256))
     nodes.append(threshold(rng, "b", nodes[-1], 2))
     steps = {info.name: info.steps for info in check(Graph("groups", tuple(nodes)), config).layers}
-    # groups × channel tiles × pixel tiles × taps × plane pairs; three planes for weights −1, 0 and 1
+    # slices × channel tiles × pixel tiles × taps × plane pairs; three planes for weights −1, 0 and 1
     assert steps["a"] == 2 * 2 * 16 * 25 * 2
     assert steps["b"] == 4 * 1 * 16 * 9 * 3
 
