@@ -36,8 +36,8 @@ REFERENCE = FabricConfig(
 """16,384 lanes, with memories in which all weights of the five networks are resident. Not routed: its clock is
 assumed."""
 
-SIMULATED = replace(REFERENCE, name="simulated", columns=16, technology="generic")
-"""4,096 lanes, which Verilator compiles in minutes."""
+SIMULATED = replace(REFERENCE, name="simulated", columns=8, technology="generic")
+"""2,048 lanes, which Verilator compiles in minutes."""
 
 WIDE = 64
 """Input channels from which on a convolution counts for the useful share."""
