@@ -187,11 +187,6 @@ class FabricConfig:
         return self.drain_slots // self.threshold_columns
 
     @property
-    def row_slots(self) -> int:
-        """Rows that the drain passes on one plane of a tile, those beyond ``rows`` included."""
-        return self.drain_slots // self.threshold_columns
-
-    @property
     def bank_pitch(self) -> int:
         """Feature-memory words of one address in the host's memory map: ``rows``, rounded up to a power of two."""
         return 1 << (self.rows - 1).bit_length()

@@ -1,9 +1,9 @@
 """`Element` in the cells of Gowin's logic slices; see `gowin_chain` for the cells.
 
-Population count: the tree of `popcount.Popcount`, lane for lane, with carry chains for its adders. At the first level an
-adder is one cell that takes one lane gated, one lane behind a LUT and the third as the carry of a `JOIN`; every further
-level adds two counts and a lane from a `JOIN`. 2**n - 1 lanes take c(2**n - 1) = 2 c(2**(n - 1) - 1) + n cells and LUTs,
-c(3) = 3: 104 for 63 lanes, and two more for each of the two chains.
+Population count: the tree of `popcount.Popcount`, lane for lane, with carry chains for its adders. At the first level
+an adder is one cell that takes one lane gated, one lane behind a LUT and the third as the carry of a `JOIN`; every
+further level adds two counts and a lane from a `JOIN`. 2**n - 1 lanes take c(2**n - 1) = 2 c(2**(n - 1) - 1) + n cells
+and LUTs, c(3) = 3: 104 for 63 lanes, and two more for each of the two chains.
 
 Accumulator: the bits that the count reaches, and the one above, are a LUT that clears or doubles and an `ADD` cell. A
 higher bit only counts carries: one `CHOOSE` cell doubles it, and the reset of its flip-flop clears it.

@@ -7,17 +7,18 @@ An ``ALU`` is a LUT4 beside a carry multiplexer. Its input C is tied to 1, and t
     SUM     = P ^ CIN
     COUT    = P ? CIN : G
 
-Every documented ``ALU_MODE`` is such a table (``tests/hw/test_element_gowin.py`` holds all of them against yosys' model of
-the cell); the tables below are others, which nextpnr and Apicula pass on as the parameter ``RAW_ALU_LUT``:
+Every documented ``ALU_MODE`` is such a table (``tests/hw/test_element_gowin.py`` holds all of them against yosys' model
+of the cell); the tables below are others, which nextpnr and Apicula pass on as the parameter ``RAW_ALU_LUT``:
 
-| table    | P             | G     | what the cell does                                                         |
-|----------|---------------|-------|----------------------------------------------------------------------------|
-| `ADD`    | A ^ B         | A     | A + B + carry                                                              |
-| `GATED`  | A ^ B ^ D     | A ^ B | (A ^ B) + D + carry: the exclusive-or of a lane costs nothing              |
-| `JOIN`   | 0             | A ^ B | ends one adder and starts the next: its sum is the carry out of the one, the exclusive-or the carry into the other |
-| `CHOOSE` | D ? B : A     | 0     | (D ? B : A) + carry                                                        |
+| table    | P         | G     | what the cell does                                                            |
+|----------|-----------|-------|-------------------------------------------------------------------------------|
+| `ADD`    | A ^ B     | A     | A + B + carry                                                                 |
+| `GATED`  | A ^ B ^ D | A ^ B | (A ^ B) + D + carry: the exclusive-or of a lane costs nothing                 |
+| `JOIN`   | 0         | A ^ B | ends one adder with its carry as the sum, starts the next with A ^ B as carry |
+| `CHOOSE` | D ? B : A | 0     | (D ? B : A) + carry                                                           |
 
-Joined adders need one cell between them; separate chains would need two, one to bring a carry in and one to take it out.
+Joined adders need one cell between them; separate chains would need two, one to bring a carry in and one to take it
+out.
 """
 
 from typing import Any
@@ -70,7 +71,9 @@ class CarryChain:
         total, carry = Signal(name=f"{name}_sum"), Signal(name=f"{name}_carry")
         a, b, d = (Value.cast(value)[0] for value in (a, b, d))
         if self._instances:
-            ports: dict[str, Any] = {"i_I0": a, "i_I1": b, "i_I3": d, "i_CIN": self.carry, "o_SUM": total, "o_COUT": carry}
+            ports: dict[str, Any] = {
+                "i_I0": a, "i_I1": b, "i_I3": d, "i_CIN": self.carry, "o_SUM": total, "o_COUT": carry,
+            }  # fmt: skip
             self._m.submodules[name] = Instance("dorefabric_alu", p_RAW_ALU_LUT=Const(table, 16), **ports)
         else:
             propagate = Signal(name=f"{name}_propagate")

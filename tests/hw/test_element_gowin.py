@@ -37,8 +37,9 @@ def test_tables_reproduce_every_mode_of_the_cell(tmp_path) -> None:
     source = f"{RAW}\nmodule top (input a, b, d, i, output [{2 * len(MODES) - 1}:0] differ);\n"
     source += "\n".join(pairs) + f"\nassign differ = {{{', '.join(differ)}}};\nendmodule\n"
     (tmp_path / "cells.v").write_text(source)
-    script = "read_verilog cells.v; read_verilog +/gowin/cells_sim.v; prep -flatten -top top; sat -verify -prove differ 0 top"
-    done = subprocess.run([*find_tool("yosys").command, "-p", script], cwd=tmp_path, capture_output=True, text=True)
+    script = "read_verilog cells.v +/gowin/cells_sim.v; prep -flatten -top top; sat -verify -prove differ 0 top"
+    command = [*find_tool("yosys").command, "-p", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout[-1000:] + done.stderr
 
 
