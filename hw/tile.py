@@ -138,7 +138,7 @@ class Tile(wiring.Component):
         """The units with their memories, two of which share a block RAM where that is possible."""
         config, control, host = self.config, self.control, self.host
         shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
-        shape = {"width": config.threshold_bits, "depth": shared * config.threshold_depth}
+        width, depth, technology = config.threshold_bits, shared * config.threshold_depth, config.technology
         address = Cat(host.column[:shared_bits], host.address[: config.threshold_address_bits])
         units: list[ThresholdUnit] = []
         enables = []
@@ -152,9 +152,9 @@ class Tile(wiring.Component):
             # The host writes while nothing runs.
             enables.append(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index))
             units.append(unit)
-        twins = TwinMemory.fits(**shape, technology=config.technology) and len(units) > 1
+        twins = TwinMemory.fits(width=width, depth=depth, technology=technology) and len(units) > 1
         for index in range(0, len(units), 2) if twins else ():
-            make_twin = partial(TwinMemory, **shape, technology=config.technology)
+            make_twin = partial(TwinMemory, width=width, depth=depth, technology=technology)
             twin = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_twin)
             m.d.comb += [
                 twin.write_enables.eq(Cat(enables[index : index + 2])),
@@ -164,7 +164,7 @@ class Tile(wiring.Component):
             for half, unit in enumerate(units[index : index + 2]):
                 m.d.comb += [twin.read_addresses[half].eq(unit.address), unit.threshold.eq(twin.read_data[half])]
         for index, unit in enumerate([] if twins else units):
-            make_memory = partial(BlockMemory, **shape, exclusive=True)
+            make_memory = partial(BlockMemory, width=width, depth=depth, exclusive=True)
             memory = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_memory)
             m.d.comb += [
                 memory.write_enable.eq(enables[index]),

@@ -114,8 +114,9 @@ def random_model(name: str, bits: tuple[int, int], seed: int, size: int | None =
 
     torch.manual_seed(seed)
     model = build_model(name, *bits, size=size)
-    batch = 16 if model.input_shape[1] < 64 else 2
-    images = torch.randint(0, 256, (batch, *model.input_shape), dtype=torch.uint8)
+    shape: tuple[int, int, int] = model.input_shape  # type: ignore[assignment]
+    batch = 16 if shape[1] < 64 else 2
+    images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):

@@ -143,6 +143,7 @@ class _Fuser:
         if pool.kernel != pool.stride or pool.padding != (0, 0) or isinstance(total.node, Add):
             return None
         source, config, bits = total.inputs[0], self.config, node.edge.bits or 0
+        stride = total.node.stride[0]
         channels, height, width = node.edge.shape
         _, pooled_height, pooled_width = pool.edge.shape
         positions = pool.kernel[0] * pool.kernel[1]
@@ -156,7 +157,7 @@ class _Fuser:
                 windows = taps * -(-inputs // config.lanes)
                 if len(slices) == 1 and source.name == self.graph.input.name:  # the host may unfold the windows
                     windows = min(windows, -(-inputs * taps // config.lanes))
-                step = total.node.stride[0] * (pool.stride[0] if positions > 1 else 1)
+                step = stride * (pool.stride[0] if positions > 1 else 1)
                 cycles += tile_cost(config, channels=outputs, height=height, width=width, pool_taps=positions,
                                     steps=planes * source.bits * windows, planes=bits, step=step)  # fmt: skip
             return cycles
