@@ -30,7 +30,7 @@ def mapped(platform: object) -> bool:
 
     Simulation gets the behaviour, which is the same (proved in `tests/formal`) and runs far faster.
     """
-    return hasattr(platform, "device") or getattr(platform, "mapped", False)
+    return getattr(platform, "mapped", hasattr(platform, "device"))
 
 
 def place(m: Module, platform: object, name: str, module: str, make: Callable[[], Component]) -> Any:
