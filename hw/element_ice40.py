@@ -18,7 +18,7 @@ BLOCK_BITS = 15
 
 def has_blocks(config: FabricConfig, platform: object) -> bool:
     """Whether the part has a block for every two elements, and the accumulators fit them."""
-    blocks = BLOCKS.get(getattr(platform, "device", ""), 0)
+    blocks = BLOCKS.get(getattr(platform, "device", "").split("-")[0], 0)
     elements = config.rows * config.columns
     return config.accumulator_bits <= BLOCK_BITS and elements % 2 == 0 and elements <= 2 * blocks
 

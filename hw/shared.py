@@ -60,7 +60,7 @@ def convert(top: Component, *, name: str = "top", mapped: bool = False, device: 
     """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own.
 
     ``mapped``: with the technology's own cells where there are some (`mapped`). ``device``, as platforms name it: with
-    its own memories where there are some (`memory.BlockMemory`).
+    its own memories and multipliers where there are some (`memory.BlockMemory`, `element_ice40`).
     """
     platform = _Shared(name, mapped, device)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]

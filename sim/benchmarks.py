@@ -237,14 +237,14 @@ def link(config: FabricConfig, error_rate: float, images: int, seed: int, progre
     }  # fmt: skip
 
 
-def gates(config: FabricConfig, seed: int, progress_bar: Progress) -> dict[str, Any]:
+def gates(config: FabricConfig, device: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """The synthesised netlist of a board's core, on one digits image."""
     from dorefabric.sim.gates import GateLevelLink
 
     graph, program, inputs = _digits_program(config, seed)
     started = time.perf_counter()
     with progress_bar("synthesis and simulation model", 1) as done:
-        netlist = GateLevelLink(config)
+        netlist = GateLevelLink(config, device=device)
         done(1)
     try:
         differences, rows, counters = compare_layers(netlist, program, graph, inputs[:1])

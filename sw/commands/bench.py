@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if "board" in args:
         from dorefabric.boards import get_board
 
-        options["config"] = get_board(args.board).config
+        board = get_board(args.board)
+        options["config"] = board.config
+        if args.figure == "gates":
+            options["device"] = board.device
     if "bits" in args:
         options["bits"] = parse_bits(args.bits)[:2]
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
