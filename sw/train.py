@@ -47,7 +47,10 @@ class Recipe:
     """How a network is trained unless the user says otherwise.
 
     ``shift`` is the largest random shift of a training image along each axis, in pixels and fractions of
-    them; ``flip`` mirrors half of the images.
+    them, ``crop`` the same in whole pixels (a random crop of the padded image); ``flip`` mirrors half of the
+    images. ``warmup`` is the part of all steps in which the learning rate rises linearly from zero, before it
+    falls along a cosine. ``precision`` is that of the layers' arithmetic during training, ``float32`` or
+    ``bfloat16`` (about twice as fast on a CPU that has it); accuracy is always that of float32.
     """
 
     epochs: int
@@ -55,7 +58,10 @@ class Recipe:
     learning_rate: float
     optimizer: str = "adam"
     shift: float = 0
+    crop: int = 0
     flip: bool = False
+    warmup: float = 0.0
+    precision: str = "float32"
 
 
 RECIPES = {
@@ -63,6 +69,8 @@ RECIPES = {
     "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
     "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3, shift=0.5),
     "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
+    "cifar-small": Recipe(epochs=24, batch_size=100, learning_rate=4e-3, crop=4, flip=True, warmup=0.05,
+                          precision="bfloat16"),
     "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
     "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
 }
@@ -192,8 +200,16 @@ def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
     """Pixels (N, C, H, W), uint8, as float in [0, 1], each image shifted and mirrored at random."""
+    count, channels, height, width = images.shape
+    if recipe.crop:
+        # Each image from the padded one, as one gather: rows and columns start at a random offset.
+        padded = functional.pad(images, [recipe.crop] * 4)
+        top, left = torch.randint(0, 2 * recipe.crop + 1, (2, count))
+        rows = (top[:, None] + torch.arange(height))[:, None, :, None]
+        columns = (left[:, None] + torch.arange(width))[:, None, None, :]
+        images = padded[torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None],
+                        rows, columns]
     pixels = images.float() / 255
-    count, _, height, width = images.shape
     if recipe.shift:
         # Coordinates run from -1 to 1: a pixel is 2 / size. Zeros move in, fractions interpolate.
         move = torch.eye(2, 3).repeat(count, 1, 1)
@@ -246,6 +262,13 @@ def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimi
     return [EpochMetrics(**metrics) for metrics in content["history"]]
 
 
+def _schedule(done: float, warmup: float) -> float:
+    """Factor on the learning rate when the part ``done`` of all steps is behind: a rise, then a cosine to 0."""
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
 def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple[Tensor, Tensor], *,
                  config: TrainConfig, epoch: int, advance: Callable[[], None]) -> tuple[float, float]:
     """One pass over the data, epochs counting from 1; returns mean loss and accuracy."""
@@ -260,10 +283,11 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
     for step in range(steps):
         done = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = recipe.learning_rate * _schedule(done, recipe.warmup)
         chosen = order[step * size:(step + 1) * size]
         batch = _augmented(images[chosen], recipe)
-        logits = model(batch.contiguous(memory_format=torch.channels_last))
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
         loss = functional.cross_entropy(logits * scale, labels[chosen])
         value = loss.item()
         if not math.isfinite(value):
