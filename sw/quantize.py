@@ -5,14 +5,16 @@ Each quantizer exists in two views that cannot drift apart, because the first is
 * the *fake-quantized* float tensor that training sees, with straight-through gradients;
 * the integer *codes* that the hardware sees, with ``codes * scale`` equal to the float tensor bit for bit.
 
-Throughout, ``n`` is ``2**bits - 1``, rounding is half to even, the sign of zero is plus, and 32 bits
-means "left as float".
+Throughout, ``n`` is ``2**bits - 1`` and 32 bits means "left as float". What the paper leaves open is taken from
+`conventions.Conventions`; by default rounding is half to even and the sign of zero is plus.
 """
 
 import numbers
 
 import torch
 from torch import Tensor
+
+from .conventions import AUTHORS, Conventions
 
 __all__ = [
     "activation_codes",
@@ -80,32 +82,46 @@ def _straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
     return _StraightThrough.apply(surrogate, value.detach())  # type: ignore[no-untyped-call, no-any-return]
 
 
-def quantize_unit(r: Tensor, bits: int) -> Tensor:
+def _round(x: Tensor, rounding: str) -> Tensor:
+    return torch.round(x) if rounding == "even" else torch.floor(x + 0.5)
+
+
+def quantize_unit(r: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """``round(n r) / n`` for ``r`` in [0, 1], any shape; the gradient passes straight through (eq. 5, 6)."""
     n = levels(bits)
-    return _straight_through(r, torch.round(r * n) / n)
+    return _straight_through(r, _round(r * n, conventions.rounding) / n)
 
 
 # Weights ---------------------------------------------------------------------------------------------
 
-def _weight_unit(weight: Tensor) -> Tensor:
+def _over(weight: Tensor, conventions: Conventions) -> list[int]:
+    """The axes that share a scale: all, or all but the output channel."""
+    return list(range(1 if conventions.weight_scale == "channel" and weight.dim() > 1 else 0, weight.dim()))
+
+
+def _weight_unit(weight: Tensor, conventions: Conventions) -> Tensor:
     """``tanh w / (2 max |tanh w|) + 1/2``, in [0, 1]; the maximum is over the layer. All-zero layer: 1/2."""
     squashed = torch.tanh(weight)
-    peak = squashed.abs().amax()
+    if not weight.dim():
+        peak = squashed.abs()
+    else:
+        peak = squashed.abs().amax(_over(weight, conventions), keepdim=conventions.weight_scale == "channel")
     return 0.5 * (squashed / torch.where(peak > 0, peak, torch.ones_like(peak))) + 0.5
 
 
-def _integer_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor | float]:
-    """Codes as integer-valued floats, and their scale in the dtype of ``weight``."""
-    if bits == 1:
-        # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
-        scale = weight.abs().mean(dtype=torch.float64).to(weight.dtype)
-        return torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype), scale
-    n = levels(bits)
-    return 2 * torch.round(_weight_unit(weight) * n) - n, 1.0 / n
+def _binary_weight(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
+    """Signs, and their scale: a scalar, or one for each output channel shaped (out, 1, ...)."""
+    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
+    over = _over(weight, conventions)
+    keep = conventions.weight_scale == "channel"
+    scale = weight.abs().mean(over, keepdim=keep, dtype=torch.float64) if over else weight.abs()
+    signs = torch.where(weight >= 0, 1.0, -1.0)
+    if conventions.sign_of_zero != 1:
+        signs = torch.where(weight == 0, float(conventions.sign_of_zero), signs)
+    return signs.to(weight.dtype), scale.to(weight.dtype)
 
 
-def quantize_weight(weight: Tensor, bits: int) -> Tensor:
+def quantize_weight(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """Fake-quantized weight of a layer, same shape, with straight-through gradients.
 
     One bit gives ``sign(w) * mean |w|`` (eq. 7, gradient passed to ``w`` as it is); more bits give
@@ -120,33 +136,46 @@ def quantize_weight(weight: Tensor, bits: int) -> Tensor:
     bits = check_bits("weight", bits)
     if bits == FLOAT_BITS:
         return weight
-    codes, scale = _integer_weight(weight.detach(), bits)
-    surrogate = weight if bits == 1 else 2 * _weight_unit(weight) - 1
-    return _straight_through(surrogate, codes * scale)
+    if bits == 1:
+        signs, scale = _binary_weight(weight.detach(), conventions)
+        return _straight_through(weight, signs.mul_(scale))
+    n = levels(bits)
+    unit = _weight_unit(weight, conventions)
+    return _straight_through(2 * unit - 1, _unit_codes(unit.detach(), n, conventions).mul_(1.0 / n))
 
 
-def weight_codes(weight: Tensor, bits: int) -> tuple[Tensor, float]:
+def _unit_codes(unit: Tensor, n: int, conventions: Conventions) -> Tensor:
+    """``2 round(n unit) - n`` in a new tensor."""
+    return _round(unit * n, conventions.rounding).mul_(2).sub_(n)
+
+
+def weight_codes(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> tuple[Tensor, float | Tensor]:
     """Integer view of :func:`quantize_weight`.
 
     Returns
     -------
     codes : Tensor
         int64, same shape: the odd integers ``2 q - n`` in [-n, n] (one bit: -1 or +1).
-    scale : float
-        ``1 / n``; for one bit the layer's ``mean |w|``. ``codes.to(weight.dtype) * scale`` is the
-        fake-quantized weight bit for bit.
+    scale : float or Tensor
+        ``1 / n``; for one bit the layer's ``mean |w|``, or one for each channel shaped (out, 1, ...) where the
+        conventions say so. ``codes.to(weight.dtype) * scale`` is the fake-quantized weight bit for bit.
 
     Raises
     ------
     ValueError
-        If ``bits`` is not 1 to 8, or a weight is NaN or infinite.
+        If ``bits`` is not 1 to 8, a weight is NaN or infinite, or the sign of a zero is 0.
     """
     bits = _code_bits("weight", bits)
     weight = weight.detach()
     if not torch.isfinite(weight).all():
         raise ValueError("weights contain NaN or infinity: they have no codes")
-    codes, scale = _integer_weight(weight, bits)
-    return codes.to(torch.int64), float(scale)
+    n = levels(bits)
+    if bits > 1:
+        return _unit_codes(_weight_unit(weight, conventions), n, conventions).to(torch.int64), 1.0 / n
+    signs, scale = _binary_weight(weight, conventions)
+    if (signs == 0).any():
+        raise ValueError("a weight is exactly 0, whose sign by these conventions is 0: one bit has no code for it")
+    return signs.to(torch.int64), float(scale) if scale.dim() == 0 else scale
 
 
 # Activations -----------------------------------------------------------------------------------------
@@ -155,19 +184,22 @@ class _QuantizeActivation(torch.autograd.Function):
     """Clip, scale, round and unscale in one buffer: they are most of the memory traffic of training."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, n: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward((x >= 0) & (x <= 1))
-        return torch.clamp(x, 0.0, 1.0).mul_(n).round_().div_(n)
+    def forward(ctx, x: Tensor, n: int, rounding: str) -> Tensor:  # type: ignore[no-untyped-def]
+        y = torch.clamp(x, 0.0, 1.0)
+        ctx.save_for_backward(y == x)
+        y.mul_(n)
+        return (y.round_() if rounding == "even" else y.add_(0.5).floor_()).div_(n)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
-        return grad * ctx.saved_tensors[0], None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+        return grad * ctx.saved_tensors[0], None, None
 
 
-def quantize_activation(x: Tensor, bits: int) -> Tensor:
+def quantize_activation(x: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """``quantize(clip(x, 0, 1))``, any shape (eq. 11 with h = clip); 32 bits clips only.
 
-    The gradient is 1 where ``0 <= x <= 1`` and 0 elsewhere.
+    The gradient is 1 where ``0 <= x <= 1`` and 0 elsewhere; with the convention ``abs``, its sign where
+    ``|x| <= 1``.
 
     Raises
     ------
@@ -175,12 +207,14 @@ def quantize_activation(x: Tensor, bits: int) -> Tensor:
         If ``bits`` is not 1 to 8 or 32.
     """
     bits = check_bits("activation", bits)
+    if conventions.activation == "abs":
+        x = x.abs()
     if bits == FLOAT_BITS:
         return torch.clamp(x, 0.0, 1.0)
-    return _QuantizeActivation.apply(x, levels(bits))  # type: ignore[no-untyped-call, no-any-return]
+    return _QuantizeActivation.apply(x, levels(bits), conventions.rounding)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def activation_codes(x: Tensor, bits: int) -> Tensor:
+def activation_codes(x: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """Codes ``p`` in [0, n], int64, same shape: ``p.to(x.dtype) / n`` is :func:`quantize_activation`.
 
     Raises
@@ -191,25 +225,34 @@ def activation_codes(x: Tensor, bits: int) -> Tensor:
     bits = _code_bits("activation", bits)
     if torch.isnan(x).any():
         raise ValueError("activations contain NaN: they have no codes")
-    return torch.round(torch.clamp(x.detach(), 0.0, 1.0) * levels(bits)).to(torch.int64)
+    x = x.detach()
+    if conventions.activation == "abs":
+        x = x.abs()
+    return _round(torch.clamp(x, 0.0, 1.0) * levels(bits), conventions.rounding).to(torch.int64)
 
 
 # Gradients -------------------------------------------------------------------------------------------
 
-def _integer_gradient(grad: Tensor, bits: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _integer_gradient(grad: Tensor, bits: int, generator: torch.Generator | None,
+                      conventions: Conventions) -> tuple[Tensor, Tensor]:
     """Codes as integer-valued floats, and the scale of each sample shaped (N, 1, 1, ...)."""
     n = levels(bits)
     peak = grad.abs().amax(dim=tuple(range(1, grad.dim())), keepdim=True) if grad.dim() > 1 else grad.abs()
     # A sample whose gradient is all zero has scale 0, so its value is 0 whatever its codes are.
     unit = 0.5 * (grad / torch.where(peak > 0, peak, torch.ones_like(peak))) + 0.5
-    device = grad.device if generator is None else generator.device
-    noise = torch.rand(grad.shape, generator=generator, device=device, dtype=grad.dtype) - 0.5
-    # Clipped after the noise, as the authors' code does; without it the extreme values leave the range.
-    codes = torch.round(torch.clamp(unit + noise.to(grad.device) / n, 0.0, 1.0) * n)
-    return 2 * codes - n, peak / n
+    scaled = unit.mul_(n)
+    if conventions.gradient_noise:
+        device = grad.device if generator is None else generator.device
+        noise = torch.rand(grad.shape, generator=generator, device=device, dtype=grad.dtype)
+        scaled.add_(noise.to(grad.device).sub_(0.5))
+    if conventions.gradient_clip:
+        scaled.clamp_(0.0, n)
+    codes = _round(scaled, conventions.rounding)
+    return codes.mul_(2).sub_(n), peak / n
 
 
-def quantize_gradient(grad: Tensor, bits: int, generator: torch.Generator | None = None) -> Tensor:
+def quantize_gradient(grad: Tensor, bits: int, generator: torch.Generator | None = None,
+                      conventions: Conventions = AUTHORS) -> Tensor:
     """Gradient (N, ...) rounded at random to ``2**bits`` levels, one scale for each sample (eq. 12).
 
     ``2 m [quantize(g / (2 m) + 1/2 + noise) - 1/2]`` with ``m`` the sample's largest magnitude and noise
@@ -229,12 +272,12 @@ def quantize_gradient(grad: Tensor, bits: int, generator: torch.Generator | None
     bits = check_bits("gradient", bits)
     if bits == FLOAT_BITS:
         return grad
-    codes, scale = _integer_gradient(grad, bits, generator)
-    return codes * scale
+    codes, scale = _integer_gradient(grad, bits, generator, conventions)
+    return codes.mul_(scale)
 
 
 def gradient_codes(
-    grad: Tensor, bits: int, generator: torch.Generator | None = None
+    grad: Tensor, bits: int, generator: torch.Generator | None = None, conventions: Conventions = AUTHORS
 ) -> tuple[Tensor, Tensor]:
     """Integer view of :func:`quantize_gradient` for the same state of ``generator``.
 
@@ -253,24 +296,26 @@ def gradient_codes(
     bits = _code_bits("gradient", bits)
     if not torch.isfinite(grad).all():
         raise ValueError("gradients contain NaN or infinity: they have no codes")
-    codes, scale = _integer_gradient(grad.detach(), bits, generator)
+    codes, scale = _integer_gradient(grad.detach(), bits, generator, conventions)
     return codes.to(torch.int64), scale
 
 
 class _QuantizeGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, bits: int, generator: torch.Generator | None) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.bits, ctx.generator = bits, generator
+    def forward(  # type: ignore[no-untyped-def]
+            ctx, x: Tensor, bits: int, generator: torch.Generator | None, conventions: Conventions) -> Tensor:
+        ctx.options = bits, generator, conventions
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
-        return quantize_gradient(grad, ctx.bits, ctx.generator), None, None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[no-untyped-def, override]
+        return quantize_gradient(grad, *ctx.options), None, None, None
 
 
-def gradient_quantizer(x: Tensor, bits: int, generator: torch.Generator | None = None) -> Tensor:
+def gradient_quantizer(x: Tensor, bits: int, generator: torch.Generator | None = None,
+                       conventions: Conventions = AUTHORS) -> Tensor:
     """Identity on ``x`` (N, ...) whose gradient goes through :func:`quantize_gradient` on the way back."""
     bits = check_bits("gradient", bits)
     if bits == FLOAT_BITS:
         return x
-    return _QuantizeGradient.apply(x, bits, generator)  # type: ignore[no-untyped-call, no-any-return]
+    return _QuantizeGradient.apply(x, bits, generator, conventions)  # type: ignore[no-untyped-call, no-any-return]
