@@ -20,6 +20,8 @@ divided by `WEIGHT_RANGE` times their mean magnitude, a constant in the backward
 would all be 0 otherwise; the schedule of alpha is `alpha_schedule`.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -58,7 +60,7 @@ def _boundaries(bits: int, delta: float | None) -> list[float]:
     """Magnitudes that a value must exceed to leave each non-negative level for the next larger one."""
     integers, one = level_integers(bits)
     positive = [value / one for value in integers if value >= 0]
-    boundaries = [(a + b) / 2 for a, b in zip(positive, positive[1:], strict=False)]
+    boundaries = [(a + b) / 2 for a, b in pairwise(positive)]
     if delta is not None:
         if not 0 <= delta < positive[1]:
             raise ValueError(f"delta must be at least 0 and below the least level {positive[1]}, not {delta!r}")
@@ -80,7 +82,7 @@ def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tens
     positive = [value for value in integers if value >= 0]
     magnitude = a.abs()
     result = torch.zeros_like(a)
-    for boundary, low, high in zip(_boundaries(bits, delta), positive, positive[1:], strict=False):
+    for boundary, (low, high) in zip(_boundaries(bits, delta), pairwise(positive), strict=True):
         result.add_(magnitude > boundary, alpha=high - low)
     return result.copysign_(a).add_(0.0)    # -0 + 0 is +0
 

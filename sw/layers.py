@@ -36,7 +36,7 @@ class QuantWeight(nn.Module):
         What padding holds: the real value of the input's code 0.
     """
 
-    weight: nn.Parameter
+    weight: Tensor
     weight_bits: int
     gradient_bits: int
     conventions: Conventions = AUTHORS

@@ -220,9 +220,11 @@ class _Lowering:
         """What the zero of the input's codes adds to the accumulators: whole numbers, and what is left of halves."""
         value = self._operand(call, where)
         assert isinstance(value, Codes)
-        if padded and layer.padding_value != -value.zero * value.node.edge.scale:
+        scale = value.node.edge.scale
+        assert isinstance(scale, float)
+        if padded and layer.padding_value != -value.zero * scale:
             raise LoweringError(f"{where} pads with {layer.padding_value}, but the code 0 of its input stands for "
-                                f"{-value.zero * value.node.edge.scale}; set padding_value to that")
+                                f"{-value.zero * scale}; set padding_value to that")
         if not value.zero:
             return None, None
         total = -value.zero * weights.reshape(len(weights), -1).sum(1)
@@ -233,9 +235,8 @@ class _Lowering:
         operands = [*call.args, *call.kwargs.values()]
         values = [self.values.get(item) if isinstance(item, fx.Node) else None for item in operands]
         sources = [value.node for value in values if isinstance(value, Codes)]
-        if any(isinstance(value, Codes) and (value.zero or value.node.edge.scale != 1 / levels(value.node.edge.bits or 0))
-               for value in values):
-            raise LoweringError(f"{where} adds codes that are not p / (2**bits - 1); supported: those of QuantActivation")
+        if any(isinstance(value, Codes) and not _is_plain(value) for value in values):
+            raise LoweringError(f"{where} adds codes other than those of QuantActivation, p / (2**bits - 1)")
         if len(sources) != 2 or len(values) != 2:
             raise LoweringError(f"{where} must add the outputs of two QuantActivations")
         first, second = sources
@@ -291,8 +292,8 @@ class _Lowering:
         value = self._operand(call, where)
         if layer.bits == FLOAT_BITS:
             raise LoweringError(f"{where} has float outputs (bits=32); choose 1 to 8")
-        if isinstance(value, Codes) and type(layer) is QuantActivation and value.node.edge.bits == layer.bits \
-                and not value.zero and value.node.edge.scale == layer.unit:
+        if isinstance(value, Codes) and type(layer) is QuantActivation and _is_plain(value) \
+                and value.node.edge.bits == layer.bits:
             return value  # rounding codes to their own levels changes nothing
         value = self._pending(call, where)
         expression = Expression(value.unit, value.offset, self.captured.dtype, value.bias, value.modules, layer)
@@ -342,6 +343,11 @@ class _Lowering:
 
 def _shape(tensor: Tensor) -> str:
     return f"(N, {', '.join(map(str, tensor.shape[1:]))})"
+
+
+def _is_plain(value: Codes) -> bool:
+    """Whether codes p mean p / (2**bits - 1)."""
+    return value.zero == 0 and value.node.edge.scale == 1.0 / levels(value.node.edge.bits or 0)
 
 
 def _reachable(nodes: dict[str, Node], output: Node) -> tuple[Node, ...]:

@@ -13,9 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layers import QuantActivation
 from .quantize import check_bits, levels
 
-__all__ = ["compose_planes", "decompose_planes", "plane_product", "plus_minus_codes", "quantize_plus_minus"]
+__all__ = [
+    "PlusMinusActivation",
+    "compose_planes",
+    "decompose_planes",
+    "plane_product",
+    "plus_minus_codes",
+    "quantize_plus_minus",
+]
 
 
 def decompose_planes(values: np.ndarray, bits: int) -> np.ndarray:
@@ -88,3 +96,21 @@ def plus_minus_codes(x: Tensor, bits: int) -> Tensor:
         raise ValueError("activations contain NaN: they have no codes")
     n = levels(bits)
     return x.detach().clamp(-1.0, 1.0).add(1.0).mul(0.5 * n).round().to(torch.int64)
+
+
+class PlusMinusActivation(QuantActivation):
+    """Hard tanh, then ``2**bits`` levels ``(2 p - n) / n``; 32 bits is the hard tanh alone. Any shape."""
+
+    @property
+    def unit(self) -> float:
+        return 2.0 / levels(self.bits)
+
+    @property
+    def zero(self) -> float:
+        return levels(self.bits) / 2
+
+    def codes(self, x: Tensor) -> Tensor:
+        return plus_minus_codes(x, self.bits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return quantize_plus_minus(x, self.bits)

@@ -22,6 +22,7 @@ from torch.nn import functional
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantLinear
+from dorefabric.sw.methods import DOREFA, Method
 from dorefabric.sw.model_file import EpochMetrics, read_model_file, save_model
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.quantize import FLOAT_BITS, check_bits
@@ -89,6 +90,8 @@ class TrainConfig:
     epochs, batch_size, learning_rate, optimizer, shift
         ``None`` takes the network's recipe; the optimizer is ``adam`` or ``sgd`` (momentum 0.9). The
         learning rate falls to zero along a cosine over all epochs.
+    method : Method
+        How networks are quantized; by default as DoReFa-Net does.
     seed : int
         Seeds initial weights, order, augmentation, dropout and gradient noise.
     data_dir : path or None
@@ -119,6 +122,7 @@ class TrainConfig:
     learning_rate: float | None = None
     optimizer: str | None = None
     shift: float | None = None
+    method: Method = DOREFA
     seed: int = 0
     data_dir: str | Path | None = None
     output: str | Path | None = None
@@ -134,6 +138,7 @@ class TrainConfig:
             raise ValueError(f"network {self.model!r} takes data set {wanted!r}, not {self.dataset!r}")
         for kind in ("weight", "activation", "gradient"):
             check_bits(kind, getattr(self, f"{kind}_bits"))
+        self.method.check(*self.bits)
         recipe = self.recipe
         if recipe.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {recipe.epochs!r}")
@@ -239,10 +244,15 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, momentum=0.9)
 
 
+DEFAULTS = {"method": DOREFA.to_dict(), "crop": 0, "warmup": 0.0, "precision": "float32"}
+"""What checkpoints have that were written before these were options."""
+
+
 def _identity(config: TrainConfig) -> dict[str, Any]:
     """Whatever must be equal for a checkpoint to be continued by this configuration."""
     recipe = {key: value for key, value in asdict(config.recipe).items() if key != "epochs"}
-    return {"model": config.model, "bits": list(config.bits), "seed": config.seed, **recipe}
+    return {"model": config.model, "bits": list(config.bits), "seed": config.seed,
+            "method": config.method.to_dict(), **recipe}
 
 
 def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[EpochMetrics]:
@@ -253,7 +263,7 @@ def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimi
     if training is None:
         raise TrainError(f"cannot resume: {config.output} holds no training state")
     for key, value in _identity(config).items():
-        if training["config"].get(key) != value:
+        if training["config"].get(key, DEFAULTS.get(key)) != value:
             raise TrainError(f"cannot resume: {config.output} was trained with {key} "
                              f"{training['config'].get(key)!r}, not {value!r}")
     model.load_state_dict(content["state_dict"])
@@ -284,11 +294,15 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
         done = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(done, recipe.warmup)
+        config.method.advance(model, done)
         chosen = order[step * size:(step + 1) * size]
         batch = _augmented(images[chosen], recipe)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
         loss = functional.cross_entropy(logits * scale, labels[chosen])
+        penalty = config.method.penalty(model)
+        if penalty is not None:
+            loss = loss + penalty
         value = loss.item()
         if not math.isfinite(value):
             left = f"{config.output} keeps epoch {epoch - 1}" if config.output and epoch > 1 else \
@@ -343,7 +357,8 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
             torch.manual_seed(config.seed)
             recipe = config.recipe
             # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
-            model = build_model(config.model, *config.bits).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = config.method.apply(build_model(config.model, *config.bits))
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimizer = _optimizer(model, recipe)
             history = _resume(config, model, optimizer) if config.resume else []
             steps = len(images) // min(recipe.batch_size, len(images))
@@ -361,7 +376,7 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                 history.append(metrics)
                 if output is not None:
                     save_model(model, output, name=config.model, bits=config.bits, history=history,
-                               seed=config.seed, training={
+                               seed=config.seed, method=config.method, training={
                                    "config": _identity(config), "optimizer": optimizer.state_dict(),
                                    "rng": torch.get_rng_state()})
                 console.print(

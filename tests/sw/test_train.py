@@ -13,7 +13,7 @@ from dorefabric.sw import train as module
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantConv2d
 from dorefabric.sw.model_file import EpochMetrics, ModelFileError, load_model, read_model_file, save_model
-from dorefabric.sw.models import build_model
+from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.train import TrainConfig, TrainError, evaluate, train
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
@@ -232,7 +232,7 @@ def test_truncated_and_flipped_files(trained, tmp_path):
 # Configuration, evaluation, progress -------------------------------------------------------------------
 
 @pytest.mark.parametrize("changes, message", [
-    ({"model": "vgg"}, "unknown network 'vgg': choose one of digits, resnet-digits, mlp, lenet, cnv, svhn"),
+    ({"model": "vgg"}, f"unknown network 'vgg': choose one of {', '.join(MODELS)}"),
     ({"model": "lenet"}, "network 'lenet' takes data set 'mnist', not 'digits'"),
     ({"weight_bits": 9}, "weight bits must be 1 to 8, or 32 for float, not 9"),
     ({"gradient_bits": 0}, "gradient bits must be 1 to 8, or 32 for float, not 0"),
