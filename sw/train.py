@@ -3,10 +3,12 @@
 The same seed gives the same network bit for bit on one thread, resumed or not.
 """
 
+import csv
 import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.augment import augmented
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantLinear
 from dorefabric.sw.methods import DOREFA, Method
 from dorefabric.sw.model_file import EpochMetrics, read_model_file, save_model
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.quantize import FLOAT_BITS, check_bits
+from dorefabric.sw.recipes import RECIPES, Recipe, schedule
 
 __all__ = [
-    "Recipe",
     "TrainConfig",
     "TrainError",
     "TrainResult",
@@ -42,40 +45,6 @@ class TrainError(DorefabricError, RuntimeError):
 
 
 # Configuration ---------------------------------------------------------------------------------------
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is trained unless the user says otherwise.
-
-    ``shift`` is the largest random shift of a training image along each axis, in pixels and fractions of
-    them, ``crop`` the same in whole pixels (a random crop of the padded image); ``flip`` mirrors half of the
-    images. ``warmup`` is the part of all steps in which the learning rate rises linearly from zero, before it
-    falls along a cosine. ``precision`` is that of the layers' arithmetic during training, ``float32`` or
-    ``bfloat16`` (about twice as fast on a CPU that has it); accuracy is always that of float32.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: str = "adam"
-    shift: float = 0
-    crop: int = 0
-    flip: bool = False
-    warmup: float = 0.0
-    precision: str = "float32"
-
-
-RECIPES = {
-    "digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
-    "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
-    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3, shift=0.5),
-    "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
-    "cifar-small": Recipe(epochs=24, batch_size=100, learning_rate=4e-3, crop=4, flip=True, warmup=0.05,
-                          precision="bfloat16"),
-    "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
-    "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -98,6 +67,8 @@ class TrainConfig:
         The folder given to `datasets.load_dataset`.
     output : path or None
         The checkpoint, replaced after each epoch; ``None`` keeps nothing.
+    log : path or None
+        A CSV file with the figures of every epoch, replaced after each.
     resume : bool
         Continue from ``output``. The rest of the configuration must be the same; ``epochs`` may be larger.
     threads : int or None
@@ -126,6 +97,7 @@ class TrainConfig:
     seed: int = 0
     data_dir: str | Path | None = None
     output: str | Path | None = None
+    log: str | Path | None = None
     resume: bool = False
     threads: int | None = 1
     progress: bool = True
@@ -203,30 +175,6 @@ def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 # Training --------------------------------------------------------------------------------------------
 
-def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
-    """Pixels (N, C, H, W), uint8, as float in [0, 1], each image shifted and mirrored at random."""
-    count, channels, height, width = images.shape
-    if recipe.crop:
-        # Each image from the padded one, as one gather: rows and columns start at a random offset.
-        padded = functional.pad(images, [recipe.crop] * 4)
-        top, left = torch.randint(0, 2 * recipe.crop + 1, (2, count))
-        rows = (top[:, None] + torch.arange(height))[:, None, :, None]
-        columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-        images = padded[torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None],
-                        rows, columns]
-    pixels = images.float() / 255
-    if recipe.shift:
-        # Coordinates run from -1 to 1: a pixel is 2 / size. Zeros move in, fractions interpolate.
-        move = torch.eye(2, 3).repeat(count, 1, 1)
-        move[:, :, 2] = (torch.rand(count, 2) - 0.5) * 2 * recipe.shift * 2 / torch.tensor([width, height])
-        grid = functional.affine_grid(move, list(images.shape), align_corners=False)
-        pixels = functional.grid_sample(pixels, grid, align_corners=False)
-    if recipe.flip:
-        mirror = torch.rand(count) < 0.5
-        pixels = torch.where(mirror[:, None, None, None], pixels.flip(3), pixels)
-    return pixels
-
-
 def _logit_scale(model: nn.Module) -> float:
     """Factor on the logits inside the loss; it changes neither the network nor its decisions.
 
@@ -236,6 +184,28 @@ def _logit_scale(model: nn.Module) -> float:
     """
     last = [m for m in model.modules() if isinstance(m, QuantLinear)][-1]
     return 1.0 if last.weight_bits == FLOAT_BITS else 3.0 * last.in_features ** -0.5
+
+
+def _check_writable(path: Path) -> None:
+    """Say before training what would otherwise be said after the first epoch."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+    if path.is_dir():
+        raise TrainError(f"{path} is a folder: name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise TrainError(f"cannot write {path}: its folder is read-only")
+
+
+def _write_log(path: Path, history: list[EpochMetrics]) -> None:
+    """The whole history as CSV, replaced at once, so that it is complete whenever it is read."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [item.name for item in fields(EpochMetrics)])
+        writer.writeheader()
+        writer.writerows(asdict(metrics) for metrics in history)
+    part.replace(path)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -272,13 +242,6 @@ def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimi
     return [EpochMetrics(**metrics) for metrics in content["history"]]
 
 
-def _schedule(done: float, warmup: float) -> float:
-    """Factor on the learning rate when the part ``done`` of all steps is behind: a rise, then a cosine to 0."""
-    if done < warmup:
-        return done / warmup
-    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
-
-
 def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple[Tensor, Tensor], *,
                  config: TrainConfig, epoch: int, advance: Callable[[], None]) -> tuple[float, float]:
     """One pass over the data, epochs counting from 1; returns mean loss and accuracy."""
@@ -293,10 +256,10 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
     for step in range(steps):
         done = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(done, recipe.warmup)
+            group["lr"] = recipe.learning_rate * schedule(done, recipe.warmup)
         config.method.advance(model, done)
         chosen = order[step * size:(step + 1) * size]
-        batch = _augmented(images[chosen], recipe)
+        batch = augmented(images[chosen], recipe)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
         loss = functional.cross_entropy(logits * scale, labels[chosen])
@@ -342,8 +305,9 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
     test_images, test_labels = load_dataset(config.dataset, config.data_dir, "test")
     images, labels = torch.from_numpy(train_images), torch.from_numpy(train_labels)
     output = None if config.output is None else Path(config.output)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    for path in (output, config.log):
+        if path is not None:
+            _check_writable(Path(path))
 
     console = console or Console(quiet=not config.progress)
     threads = torch.get_num_threads()
@@ -382,6 +346,8 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                 console.print(
                     f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  train {accuracy:7.2%}  "
                     f"test {metrics.test_accuracy:7.2%}  {metrics.seconds:.1f} s", highlight=False)
+                if config.log is not None:
+                    _write_log(Path(config.log), history)
                 if on_epoch is not None:
                     on_epoch(metrics)
     finally:
