@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import ecp5_netlist
 from .board import Board
 from .estimate import SYNTHESIS, before_synthesis
 from .report import BuildReport, Clock, parse_nextpnr_report, parse_yosys_statistics
@@ -193,6 +194,8 @@ class _Run:
             if tool == "yosys":
                 self._begin("synthesis")
                 logs[tool] = self._run(tool, arguments)
+                if self.board.config.technology == "ecp5":
+                    ecp5_netlist.prepare(self.work / "top.json")
             elif tool.startswith("nextpnr"):
                 self._begin("place")
                 logs["nextpnr"] = self._run(tool, arguments, self._watch_nextpnr)

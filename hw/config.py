@@ -47,10 +47,15 @@ class FabricConfig:
 
     Attributes
     ----------
-    rows, columns, lanes : int
-        Powers of two: 1..16, 1..128 and 8..256. ``columns`` must not exceed ``lanes``.
+    rows : int
+        1..16.
+    columns, lanes : int
+        Powers of two: 1..128 and 8..256. ``columns`` must not exceed ``lanes``.
     tile_columns : int
         Columns that share one set of operand registers; operands move one tile a cycle. Divides ``columns``.
+    threshold_columns : int
+        Columns that share one threshold unit and its memory, one after another. Divides ``tile_columns``; with
+        ``rows`` at most 64 results a unit.
     weight_bits, activation_bits : int
         Largest precision, 1..8, that a layer may ask for at run time.
     accumulator_bits : int
@@ -78,6 +83,7 @@ class FabricConfig:
     columns: int = 8
     lanes: int = 32
     tile_columns: int = 4
+    threshold_columns: int = 1
     weight_bits: int = 8
     activation_bits: int = 8
     accumulator_bits: int = 24
@@ -95,12 +101,17 @@ class FabricConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError(f"name must be a non-empty string, not {self.name!r}")
-        _check_power_of_two("rows", self.rows, 1, 16)
+        _check_range("rows", self.rows, 1, 16)
         _check_power_of_two("columns", self.columns, 1, 128)
         _check_power_of_two("lanes", self.lanes, 8, 256)
         if self.columns > self.lanes:
             raise ConfigError(f"columns must not exceed lanes ({self.lanes}), not {self.columns}")
         _check_power_of_two("tile_columns", self.tile_columns, 1, self.columns)
+        _check_power_of_two("threshold_columns", self.threshold_columns, 1, self.tile_columns)
+        if self.rows * self.threshold_columns > 64:
+            raise ConfigError(
+                f"threshold_columns must not exceed 64 / rows ({64 // self.rows}), not {self.threshold_columns}"
+            )
         _check_range("weight_bits", self.weight_bits, 1, 8)
         _check_range("activation_bits", self.activation_bits, 1, 8)
         _check_range("accumulator_bits", self.accumulator_bits, 8, 32)
@@ -141,10 +152,15 @@ class FabricConfig:
     def drain_slots(self) -> int:
         """Cycles the drain spends on one plane of a tile.
 
-        One per row, and at least four, because a comparison with a threshold takes four cycles from
-        node address to next node and the rows are interleaved to hide them.
+        One per result of a threshold unit, and at least four, because a comparison with a threshold takes four
+        cycles from node address to next node and the results are interleaved to hide them.
         """
-        return max(self.rows, 4)
+        return max(self.rows * self.threshold_columns, 4)
+
+    @property
+    def bank_pitch(self) -> int:
+        """Feature-memory words of one address in the host's memory map: ``rows``, rounded up to a power of two."""
+        return 1 << (self.rows - 1).bit_length()
 
     @property
     def bus_words(self) -> int:

@@ -90,6 +90,8 @@ class Core(wiring.Component):
             array.control.capture.eq(drain.capture),
             array.control.first.eq(drain.first),
             array.control.advance.eq(drain.advance),
+            array.control.slot.eq(drain.slot),
+            array.control.plane.eq(drain.plane),
             array.control.base.eq(drain.base),
             array.control.raw.eq(sequencer.descriptor.raw),
         ]

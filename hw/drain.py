@@ -3,17 +3,19 @@
 from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
-from .descriptor import LEVEL_BITS, Level, descriptor_layout
+from .descriptor import LEVEL_BITS, Level, descriptor_layout, field_widths
 from .pipeline import delay
 from .slots import SlotCounter
+from .timing import Pipeline
 
 __all__ = ["DrainControl"]
 
 
 class DrainControl(wiring.Component):
-    """Makes the ``capture``, ``first``, ``advance``, ``base`` of `tile.control_layout` from the level of each tile.
+    """Makes what controls the drain in `tile.control_layout` from the level of each tile.
 
     The threshold address moves on by threshold_step after the last tile of results of a channel tile.
 
@@ -22,7 +24,7 @@ class DrainControl(wiring.Component):
     descriptor : In
     start : In; a descriptor begins
     level : In; `Level` of a tile's last step in cycle ``drain`` - 1, else 0
-    capture, first, advance, base : Out
+    capture, first, advance, slot, plane, base : Out
     """
 
     def __init__(self, config: FabricConfig) -> None:
@@ -35,21 +37,26 @@ class DrainControl(wiring.Component):
                 "capture": Out(1),
                 "first": Out(1),
                 "advance": Out(1),
+                "slot": Out(ceil_log2(config.drain_slots)),
+                "plane": Out(field_widths(config)["planes"]),
                 "base": Out(config.threshold_address_bits),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        times = Pipeline.of(self.config)
         m.submodules.slots = slots = SlotCounter(self.config)
         m.d.comb += [
             slots.start.eq(self.level != 0),
             slots.planes.eq(self.descriptor.planes),
             self.first.eq(slots.first_plane),
             # Three cycles from a slot's first to its turn at the head of the ring.
-            self.advance.eq(delay(m, slots.row, 3, name="advance", reset=True)),
+            self.advance.eq(delay(m, slots.result, 3, name="advance", reset=True)),
             # drain - 1 to accumulate + 1
-            self.capture.eq(delay(m, slots.start, 3, name="capture", reset=True)),
+            self.capture.eq(delay(m, slots.start, times.accumulate - times.drain + 2, name="capture", reset=True)),
+            self.slot.eq(delay(m, slots.slot, 1, name="slot")),
+            self.plane.eq(delay(m, slots.plane, 1, name="plane")),
         ]
         # The base is used one cycle after the slot count, so it changes one cycle after the last slot.
         channel_ends = Signal()

@@ -6,7 +6,9 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .element_ecp5 import MAPPED_LANES, map_element
 from .popcount import Popcount, popcount
+from .shared import mapped
 
 __all__ = ["Element", "accumulate"]
 
@@ -48,6 +50,13 @@ class Element(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.technology == "ecp5" and self.lanes >= MAPPED_LANES and mapped(platform):
+            accumulator = map_element(
+                m, self.activations, self.weights, enable=self.enable, clear=self.clear, double=self.double,
+                accumulator_bits=len(self.accumulator),
+            )  # fmt: skip
+            m.d.comb += self.accumulator.eq(accumulator)
+            return m
         m.submodules.mismatches = mismatches = Popcount(self.lanes, self.technology)
         m.d.comb += mismatches.lanes.eq(self.activations ^ self.weights)
 

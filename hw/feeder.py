@@ -1,6 +1,6 @@
 """Feeder: turns the loop counters into feature addresses, padding masks, rotation and weight addresses."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .descriptor import LEVEL_BITS, Level, coordinate_bits, descriptor_layout
 from .isa import PAIR_FIELDS, TAP_FIELDS, Field
-from .loops import Loops
+from .loops import Loops, times
 from .pipeline import delay
 
 __all__ = ["Feeder"]
@@ -21,11 +21,6 @@ def _fields(word: Signal, fields: tuple[Field, ...]) -> dict:
         bits = word[field.lsb : field.lsb + field.width]
         values[field.name] = bits.as_signed() if field.signed else bits
     return values
-
-
-def _times(value: Value, factor: int) -> Value:
-    """value * factor as shifts and additions, where synthesis might take a multiplier."""
-    return sum((value << bit for bit in range(factor.bit_length()) if factor >> bit & 1), Const(0))
 
 
 class Feeder(wiring.Component):
@@ -120,7 +115,7 @@ class Feeder(wiring.Component):
         x, y = (Signal(coordinate_bits(config), name=name, reset_less=True) for name in ("x", "y"))
         weight_tile = Signal.like(self.weight_address, reset_less=True)
         with m.If(level_1 == Level.COLUMN):
-            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + _times(d.x_stride, config.rows))]
+            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + times(d.x_stride, config.rows))]
         with m.If(level_1 == Level.ROW):
             m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride)]
         with m.If(level_1 == Level.CHANNEL):
@@ -163,13 +158,15 @@ class Feeder(wiring.Component):
         inside = []
         for row in range(config.rows):
             row_x = Signal.like(x, name=f"row_x_{row}", reset_less=True)
-            m.d.sync += row_x.eq(tap_x + _times(d.x_stride, row))
+            m.d.sync += row_x.eq(tap_x + times(d.x_stride, row))
             inside.append((row_x < d.in_width) & y_inside)
+        host_bank_exists = Signal()
+        m.d.comb += host_bank_exists.eq(self.host_read & (self.host_bank < config.rows))
         valid = Signal(config.rows, reset_less=True)
         rotation = Signal.like(self.rotation, reset_less=True)
         tap_rotation = delay(m, tap["rotation"][: len(rotation)], 2, name="rotation")
         m.d.sync += [
-            valid.eq(Cat(inside) | self.host_read.replicate(config.rows)),
+            valid.eq(Mux(self.host_read, host_bank_exists.replicate(config.rows), Cat(inside))),
             rotation.eq(Mux(self.host_read, self.host_bank, tap_rotation)),
         ]
 

@@ -75,7 +75,7 @@ def memory_map(config: FabricConfig) -> dict[str, Any]:
         "registers": len(REGISTERS), "program": config.program_depth, "taps": config.tap_depth,
         "thresholds": config.threshold_depth * config.columns,
         "weights": config.weight_depth * config.columns * config.bus_words,
-        "features": config.feature_depth * config.rows * config.bus_words,
+        "features": config.feature_depth * config.bank_pitch * config.bus_words,
     }  # fmt: skip
     return {
         "word_bits": 32,

@@ -42,6 +42,11 @@ class FeatureLayout:
                    rows=config.rows, lanes=config.lanes)  # fmt: skip
 
     @property
+    def bank_pitch(self) -> int:
+        """Banks of an address in the host's memory map: ``rows``, rounded up to a power of two."""
+        return 1 << (self.rows - 1).bit_length()
+
+    @property
     def chunks(self) -> int:
         return -(-self.channels // self.lanes)
 

@@ -1,13 +1,18 @@
 """Loop counters of a descriptor: chunk, tap, plane pair inside a tile of results; pool position, tile, row, channel."""
 
-from amaranth import Module, Signal
+from amaranth import Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import FabricConfig
 from .descriptor import LEVEL_BITS, Level, descriptor_layout, field_widths
 
-__all__ = ["Loops"]
+__all__ = ["Loops", "times"]
+
+
+def times(value: Value, factor: int) -> Value:
+    """value * factor as shifts and additions, where synthesis might take a multiplier."""
+    return sum((value << bit for bit in range(factor.bit_length()) if factor >> bit & 1), Const(0))
 
 
 class Loops(wiring.Component):
@@ -91,7 +96,7 @@ class Loops(wiring.Component):
             with m.If(tap_last):
                 m.d.sync += [self.tap.eq(0), self.pair.eq(self.pair + 1)]
             with m.If(pair_last):
-                m.d.sync += [self.pair.eq(0), spacing.eq(d.planes * slots + slots - 1)]
+                m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1)]
                 m.d.comb += self.level.eq(Level.POOL)
                 carry = 1
                 for level, (_, index, last) in zip(

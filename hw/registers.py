@@ -7,10 +7,11 @@
 | 2     | taps       | word                                                    | W      |
 | 3     | thresholds | entry * columns + column                                | W      |
 | 4     | weights    | (word * columns + column) * bus_words + slice           | W      |
-| 5     | features   | (address * rows + bank) * bus_words + slice             | R/W    |
+| 5     | features   | (address * pitch + bank) * bus_words + slice            | R/W    |
 
-Slice s of a ``lanes``-bit word is its bits 32 s to 32 s + 31. Reads of a write-only space return 0.
-Nothing but registers may be accessed while the circuit is busy.
+A feature word's address and bank are those of `layout`; *pitch* is ``rows`` rounded up to a power of two, and nothing
+is in the banks beyond ``rows``. Slice s of a ``lanes``-bit word is its bits 32 s to 32 s + 31. Reads of a write-only
+space return 0. Nothing but registers may be accessed while the circuit is busy.
 """
 
 from dataclasses import dataclass

@@ -12,15 +12,24 @@ from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
 from amaranth.lib.wiring import Component, In
 
-__all__ = ["convert", "place"]
+__all__ = ["convert", "mapped", "place"]
 
 
 class _Shared:
     """The platform of one conversion: components to be written once, by the name of their module."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, mapped: bool = False) -> None:
         self.prefix = prefix
+        self.mapped = mapped
         self.modules: dict[str, Component] = {}
+
+
+def mapped(platform: object) -> bool:
+    """Whether to write the cells of a technology rather than behaviour: in board builds, and where Verilog asks for it.
+
+    Simulation gets the behaviour, which is the same (proved in `tests/formal`) and runs far faster.
+    """
+    return hasattr(platform, "device") or getattr(platform, "mapped", False)
 
 
 def place(m: Module, platform: object, name: str, module: str, make: Callable[[], Component]) -> Any:
@@ -46,9 +55,12 @@ def place(m: Module, platform: object, name: str, module: str, make: Callable[[]
     return interface
 
 
-def convert(top: Component, *, name: str = "top", **options: Any) -> str:
-    """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own."""
-    platform = _Shared(name)
+def convert(top: Component, *, name: str = "top", mapped: bool = False, **options: Any) -> str:
+    """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own.
+
+    ``mapped``: with the technology's own cells where there are some (`mapped`).
+    """
+    platform = _Shared(name, mapped)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]
     written: set[str] = set()
     while missing := [module for module in platform.modules if module not in written]:

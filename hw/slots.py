@@ -21,6 +21,9 @@ def drain_slots(planes: int, slots: int) -> Iterator[tuple[int, int]]:
 class SlotCounter(wiring.Component):
     """Counts the slots of one drain: planes × drain_slots cycles, beginning in the cycle after ``start``.
 
+    The ``threshold_columns`` results of a row follow each other, then the next row: a row is complete with the last of
+    them.
+
     The next ``start`` may come in the cycle in which ``last`` is set, and not before.
 
     Members
@@ -28,8 +31,9 @@ class SlotCounter(wiring.Component):
     start : In
     planes : In; planes less one
     active : Out; a drain is going on
-    plane, slot : Out
-    row : Out; active, and the slot belongs to a row of the array
+    plane, slot, row : Out; which row the slot belongs to, if it is below ``rows``
+    result : Out; active, and the slot belongs to a row of the array
+    complete : Out; the last slot of a row
     first_plane, last_slot, last : Out; the most significant plane; the last slot of a plane; of the drain
     """
 
@@ -43,7 +47,9 @@ class SlotCounter(wiring.Component):
                 "active": Out(1),
                 "plane": Out(planes),
                 "slot": Out(ceil_log2(config.drain_slots)),
-                "row": Out(1),
+                "row": Out(ceil_log2(config.drain_slots)),
+                "result": Out(1),
+                "complete": Out(1),
                 "first_plane": Out(1),
                 "last_slot": Out(1),
                 "last": Out(1),
@@ -52,17 +58,20 @@ class SlotCounter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        shared = ceil_log2(self.config.threshold_columns)
         m.d.comb += [
             self.last_slot.eq(self.slot == self.config.drain_slots - 1),
             self.last.eq(self.active & self.last_slot & (self.plane == 0)),
-            self.row.eq(self.active & (self.slot < self.config.rows)),
+            self.row.eq(self.slot[shared:]),
+            self.result.eq(self.active & (self.slot < self.config.rows * self.config.threshold_columns)),
+            self.complete.eq(self.result & self.slot[:shared].all()),
         ]
         with m.If(self.start):
             m.d.sync += [self.active.eq(1), self.plane.eq(self.planes), self.slot.eq(0), self.first_plane.eq(1)]
         with m.Elif(self.active):
-            m.d.sync += self.slot.eq(self.slot + 1)  # drain_slots is a power of two
+            m.d.sync += self.slot.eq(self.slot + 1)
             with m.If(self.last_slot):
-                m.d.sync += [self.plane.eq(self.plane - 1), self.first_plane.eq(0)]
+                m.d.sync += [self.slot.eq(0), self.plane.eq(self.plane - 1), self.first_plane.eq(0)]
                 with m.If(self.plane == 0):
                     m.d.sync += self.active.eq(0)
         return m

@@ -1,17 +1,19 @@
-"""Result column: holds the accumulators of one array column while they drain, as codes or as raw bits."""
+"""Threshold unit: holds the accumulators of one or more columns while they drain, as codes or as raw bits."""
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
+from .descriptor import field_widths
 from .memory import BlockMemory
 from .pipeline import delay
-from .timing import THRESHOLD_LATENCY
+from .timing import THRESHOLD_LATENCY, captures_early
 
-__all__ = ["ThresholdColumn", "tree_code"]
+__all__ = ["ThresholdUnit", "tree_code"]
 
 
 def tree_code(count: int, tree: Sequence[int], planes: int) -> int:
@@ -22,68 +24,70 @@ def tree_code(count: int, tree: Sequence[int], planes: int) -> int:
     return node - (1 << planes)
 
 
-class ThresholdColumn(wiring.Component):
-    """Drain ring and threshold unit of one column.
+class ThresholdUnit(wiring.Component):
+    """Drain registers and thresholds of ``threshold_columns`` columns.
 
-    ``capture`` loads the accumulators of all rows into a ring. The rows then take turns, one *slot* a cycle, in rounds
-    of ``drain_slots`` cycles, one round per plane, the most significant first; slots beyond the rows are idle. One row
-    takes four cycles from node to next node, which the other rows fill::
+    ``capture`` loads the accumulators of all rows and columns. They then take turns, one *slot* a cycle, the columns of
+    a row one after another, in rounds of ``drain_slots`` cycles, one round per plane, the most significant first; slots
+    beyond the last result are idle. One result takes four cycles from node to next node, which the others fill::
 
-        cycle of a slot   0              1               2                        3
-        register          node           address         threshold, ring head     code bit
-        next              base + node    memory          head < threshold         node <- 2 node + bit
+        cycle of a slot   0              1               2                          3
+        register          node           address         threshold, result's turn   code bit
+        next              base + node    memory          result < threshold         node <- 2 node + bit
 
-    So a slot whose ``first`` is at cycle -1 and ``advance`` at cycle 2 has its ``bit`` at cycle 3. Raw: the bit is the
-    accumulator's most significant one, and the ring shifts left as it rotates, so planes must be accumulator_bits.
-    Throughput: one bit a cycle; the next ``capture`` may come with the last ``advance``.
+    So a slot whose ``first`` is at cycle -1 has its bit at cycle 3. Raw: the bit is that of the plane, and planes must
+    be accumulator_bits. ``bits`` holds a row when the bit of its last column is out. Throughput: one bit a cycle.
+
+    Where a register without logic in front is free (`timing.captures_early`), the results stay where they were captured
+    and a multiplexer takes them in turn: half a LUT4 for each of their bits. Elsewhere they move through a ring, where
+    each register shares the logic cell of its multiplexer.
 
     Members
     -------
-    accumulators : In, one per row
-    capture : In; load the ring
+    accumulators : In, row by row, the columns of each
+    capture : In; load the drain registers; the first slot's cycle 0 if captured early, else its cycle 1
     first : In; the slot's next node is the root (first plane)
-    advance : In; the ring turns to the next row
+    advance : In; the slot's cycle 2: the ring moves on to the next result
+    slot, plane : In; of a slot in its cycle 0
     raw : In; static while a descriptor runs
     base : In; threshold address of the tree, for the slot that is in the node register
-    write_enable, write_address, write_data : In; the host's port of the threshold memory
-    bit : Out
+    write_enable, write_column, write_address, write_data : In; the host's port of the threshold memory
+    bits : Out, one per column
     """
 
     def __init__(self, config: FabricConfig) -> None:
         self.config = config
         super().__init__(
             {
-                "accumulators": In(config.accumulator_bits).array(config.rows),
+                "accumulators": In(config.accumulator_bits).array(config.rows * config.threshold_columns),
                 "capture": In(1),
                 "first": In(1),
                 "advance": In(1),
+                "slot": In(ceil_log2(config.drain_slots)),
+                "plane": In(field_widths(config)["planes"]),
                 "raw": In(1),
                 "base": In(config.threshold_address_bits),
                 "write_enable": In(1),
+                "write_column": In(ceil_log2(config.threshold_columns)),
                 "write_address": In(config.threshold_address_bits),
                 "write_data": In(config.threshold_bits),
-                "bit": Out(1),
+                "bits": Out(config.threshold_columns),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-
-        ring = [Signal(config.accumulator_bits, name=f"ring_{row}", reset_less=True) for row in range(config.rows)]
-        head = ring[0]
-        returned = Mux(self.raw, head << 1, head)
-        with m.If(self.capture | self.advance):
-            for row, following in enumerate([*ring[1:], returned]):
-                m.d.sync += ring[row].eq(Mux(self.capture, self.accumulators[row], following))
+        slot = delay(m, self.slot, 1, name="slot")  # a copy of its own: many multiplexers look at it
+        result, raw_bit = self._select(m, slot) if captures_early(config.technology) else self._turn(m)
 
         # The host writes while nothing runs.
         m.submodules.thresholds = thresholds = BlockMemory(
-            width=config.threshold_bits, depth=config.threshold_depth, exclusive=True
+            width=config.threshold_bits, depth=config.threshold_columns * config.threshold_depth, exclusive=True
         )
         m.d.comb += [
             thresholds.write_enable.eq(self.write_enable),
-            thresholds.write_address.eq(self.write_address),
+            thresholds.write_address.eq(Cat(self.write_column, self.write_address)),
             thresholds.write_data.eq(self.write_data),
         ]
 
@@ -93,11 +97,36 @@ class ThresholdColumn(wiring.Component):
         bit = Signal(reset_less=True)
         m.d.sync += [
             address.eq(self.base + node),
-            bit.eq(Mux(self.raw, head[-1], head[: config.threshold_bits] < thresholds.read_data)),
+            bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < thresholds.read_data)),
         ]
-        m.d.comb += [thresholds.read_address.eq(address), self.bit.eq(bit)]
+        m.d.comb += thresholds.read_address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
         walked = delay(m, node, THRESHOLD_LATENCY - 1, name="node")
         waiting = config.drain_slots - THRESHOLD_LATENCY
         following = delay(m, Cat(bit, walked)[: len(node)], waiting, name="waiting")
         m.d.sync += node.eq(Mux(self.first, 1, following))
+
+        row: list[Value] = [bit]
+        for column in range(config.threshold_columns - 1):
+            row.insert(0, delay(m, row[0], 1, name=f"bit_{column}"))
+        m.d.comb += self.bits.eq(Cat(row))
         return m
+
+    def _turn(self, m: Module) -> tuple[Value, Value]:
+        """The result at the head of a ring, and its most significant bit, which raw results shift out."""
+        ring = [Signal.like(a, name=f"ring_{i}", reset_less=True) for i, a in enumerate(self.accumulators)]
+        head = ring[0]
+        returned = Mux(self.raw, head << 1, head)
+        with m.If(self.capture | self.advance):
+            for index, following in enumerate([*ring[1:], returned]):
+                m.d.sync += ring[index].eq(Mux(self.capture, self.accumulators[index], following))
+        return head, head[-1]
+
+    def _select(self, m: Module, slot: Value) -> tuple[Value, Value]:
+        """The result of a slot in its cycle 2, from where it was captured, and the plane's bit of it."""
+        captured = [Signal.like(a, name=f"captured_{i}", reset_less=True) for i, a in enumerate(self.accumulators)]
+        result = Signal.like(captured[0], name="result", reset_less=True)
+        with m.If(self.capture):
+            m.d.sync += [register.eq(value) for register, value in zip(captured, self.accumulators, strict=True)]
+        m.d.sync += result.eq(Array(captured)[slot])
+        plane = delay(m, self.plane, 2, name="plane")
+        return result, result.bit_select(plane, 1)

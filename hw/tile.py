@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
+from .descriptor import field_widths
 from .element import Element
 from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
-from .threshold import ThresholdColumn
+from .threshold import ThresholdUnit
 from .timing import memory_latency
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
@@ -28,8 +29,9 @@ def control_layout(config: FabricConfig) -> data.StructLayout:
 
     weight_address : word of the weight memory; cycle ``weight_address``
     enable, clear, double : of the elements; cycle ``accumulate``
-    capture : load the drain rings; cycle ``accumulate`` + 1
-    first, base, advance : of the threshold columns; cycles ``drain``, ``drain`` + 1 and ``drain`` + 3 of a slot
+    capture : load the drain registers; cycle ``accumulate`` + 1
+    first, base, advance : of the threshold units; cycles ``drain``, ``drain`` + 1 and ``drain`` + 3 of a slot
+    slot, plane : of a drain; cycle ``drain`` + 1 of a slot
     raw : static while a descriptor runs
     """
     return data.StructLayout(
@@ -41,6 +43,8 @@ def control_layout(config: FabricConfig) -> data.StructLayout:
             "capture": 1,
             "first": 1,
             "advance": 1,
+            "slot": ceil_log2(config.drain_slots),
+            "plane": field_widths(config)["planes"],
             "raw": 1,
             "base": config.threshold_address_bits,
         }
@@ -71,7 +75,7 @@ def host_layout(config: FabricConfig) -> data.StructLayout:
 
 
 class Tile(wiring.Component):
-    """``rows`` × ``tile_columns`` processing elements, their weights, drain rings and threshold units.
+    """``rows`` × ``tile_columns`` processing elements, their weights and threshold units.
 
     Everything that comes in goes out to the next tile one cycle later, so that tile j does what tile 0 does j cycles
     later. The weight memory gives one word of tile_columns × lanes bits a cycle and is a `BlockMemory` for each
@@ -108,24 +112,16 @@ class Tile(wiring.Component):
         )
         selected = Signal()
         m.d.comb += selected.eq(host.tile == 0)
+        shared = config.threshold_columns
 
         for index in range(config.tile_columns):
             addressed = Signal(name=f"addressed_{index}")
             m.d.comb += addressed.eq(selected & (host.column == index))
             weights = self._weights(m, platform, index, addressed)
 
-            column = place(m, platform, f"column_{index}", "column", partial(ThresholdColumn, config))
-            m.d.comb += [
-                column.capture.eq(control.capture),
-                column.first.eq(control.first),
-                column.advance.eq(control.advance),
-                column.raw.eq(control.raw),
-                column.base.eq(control.base),
-                column.write_enable.eq(addressed & host.threshold),
-                column.write_address.eq(host.address),
-                column.write_data.eq(host.data),
-                self.bits[index].eq(column.bit),
-            ]
+            which, column = divmod(index, shared)
+            if column == 0:
+                unit = self._threshold_unit(m, platform, which)
             for row in range(config.rows):
                 element = place(m, platform, f"element_{row}_{index}", "element", make_element)
                 m.d.comb += [
@@ -134,9 +130,26 @@ class Tile(wiring.Component):
                     element.enable.eq(control.enable),
                     element.clear.eq(control.clear),
                     element.double.eq(control.double),
-                    column.accumulators[row].eq(element.accumulator),
+                    unit.accumulators[row * shared + column].eq(element.accumulator),
                 ]
         return m
+
+    def _threshold_unit(self, m: Module, platform: object, index: int) -> ThresholdUnit:
+        config, control, host = self.config, self.control, self.host
+        shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
+        unit: ThresholdUnit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
+        m.d.comb += [
+            getattr(unit, name).eq(control[name])
+            for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
+        ]
+        m.d.comb += [
+            unit.write_enable.eq(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index)),
+            unit.write_column.eq(host.column[:shared_bits]),
+            unit.write_address.eq(host.address),
+            unit.write_data.eq(host.data),
+            self.bits[index * shared : (index + 1) * shared].eq(unit.bits),
+        ]
+        return unit
 
     def _weights(self, m: Module, platform: object, index: int, addressed: Signal) -> Signal:
         """The weight word of a column, `memory_latency` cycles after its address."""

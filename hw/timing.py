@@ -13,7 +13,7 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | activations          | rotated and masked: 5 + memory + `rotate_latency`                                     |
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
-| drain                | first drain slot of the tile: accumulate - 1 (capture, node and address overlap)      |
+| drain                | first drain slot: accumulate, or one less without `captures_early` (steps overlap)    |
 | bits                 | first code bits of all columns, de-skewed: drain + 4 + tiles - 1                      |
 | bits + 1             | maximum over pool positions; feature address of the store                             |
 | bits + 2             | write port of the feature memory                                                      |
@@ -32,6 +32,7 @@ __all__ = [
     "THRESHOLD_LATENCY",
     "Cycles",
     "Pipeline",
+    "captures_early",
     "descriptor_cycles",
     "memory_latency",
     "popcount_latency",
@@ -53,15 +54,27 @@ THRESHOLD_LATENCY = 4
 def memory_latency(technology: str) -> int:
     """Cycles from address to data of a wide memory: block RAM, and an output register where flip-flops are cheap.
 
-    On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM.
+    On iCE40 a flip-flop without logic in front costs a whole logic cell, so the data is used as it leaves the RAM. The
+    output register of ECP5 lies inside the RAM (`dorefabric.boards.ecp5_netlist`), at the RAM's place: another one
+    stands where the data is used.
     """
-    return 1 if technology == "ice40" else 2
+    return {"ice40": 1, "ecp5": 3}.get(technology, 2)
+
+
+def captures_early(technology: str) -> bool:
+    """Whether results are captured a cycle before their drain needs them, in registers that nothing else feeds.
+
+    On iCE40 and Gowin such a register costs a LUT, so the drain's multiplexer stands before it.
+    """
+    return technology not in ("ice40", "gowin")
 
 
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     """Levels of the popcount tree after which there is a register, besides the one at its output."""
     levels = int(math.log2(lanes)) - 1
-    return () if technology == "ice40" or levels < 4 else (levels // 2 + 1,)
+    if technology == "ice40" or levels < 4:
+        return ()
+    return (2, 3) if technology == "ecp5" else (levels // 2 + 1,)
 
 
 def popcount_latency(lanes: int, technology: str) -> int:
@@ -89,7 +102,7 @@ class Pipeline:
         memory = memory_latency(config.technology)
         activations = 5 + memory + rotate_latency(config.rows)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
-        drain = accumulate - 1
+        drain = accumulate - 1 + captures_early(config.technology)
         return cls(memory, activations, accumulate, drain, drain + THRESHOLD_LATENCY + config.tiles - 1)
 
     @property

@@ -78,13 +78,15 @@ class Writer(wiring.Component):
         pixel_0, bank_0, phase_0 = (Signal.like(s, name=f"{s.name}_0", reset_less=True) for s in (pixel, bank, phase))
         after_pixel, after_bank, after_phase = (Signal.like(s, name=f"{s.name}_after") for s in (pixel, bank, phase))
         m.d.comb += [after_pixel.eq(pixel), after_bank.eq(bank), after_phase.eq(phase)]
-        with m.If(slots.row):
+        with m.If(slots.complete):
             m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1)]
             with m.If(phase == d.out_stride):
                 m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
                 with m.If(bank != rows - 1):
                     # Back to the same place in the next bank.
                     m.d.comb += after_pixel.eq(pixel + d.out_pixel_step - d.out_group_step)
+                with m.Else():
+                    m.d.comb += after_bank.eq(0)
 
         # Pixels left in the image row, and addresses where rows and channel tiles begin.
         remaining = Signal(len(d.out_width) + 1, reset_less=True)
@@ -123,7 +125,7 @@ class Writer(wiring.Component):
 
         # With the bits: address of the word.
         in_image = Signal()
-        m.d.comb += in_image.eq(~remaining[-1] & (remaining > slots.slot))
+        m.d.comb += in_image.eq(~remaining[-1] & (remaining > slots.row))
         address = Signal.like(pixel, name="word_address", reset_less=True)
         m.d.sync += address.eq(pixel + plane_offset)
 
@@ -138,7 +140,7 @@ class Writer(wiring.Component):
         ]
 
         # After the bits.
-        stored = slots.row & in_image & (level != Level.POOL)
+        stored = slots.complete & in_image & (level != Level.POOL)
         m.d.comb += [
             self.store.valid.eq(delay(m, stored, 2, name="stored", reset=True)),
             self.store.address.eq(delay(m, address, 1, name="word_address_late")),

@@ -67,7 +67,9 @@ class _Array:
         for slot in range(planes * slots):
             self.control[last_step + times.drain + slot]["first"] = int(slot < slots)
             self.control[last_step + times.drain + 1 + slot]["base"] = base
-            self.control[last_step + times.drain + 3 + slot]["advance"] = int(slot % slots < self.config.rows)
+            results = self.config.rows * self.config.threshold_columns
+            self.control[last_step + times.drain + 1 + slot].update(slot=slot % slots, plane=planes - 1 - slot // slots)
+            self.control[last_step + times.drain + 3 + slot]["advance"] = int(slot % slots < results)
 
     async def run(self, last_step: int, planes: int, raw: bool) -> np.ndarray:
         """Play the schedule; integers (row, column) that drained, most significant plane first."""
@@ -78,8 +80,8 @@ class _Array:
             fields = {**self.control.get(cycle, {}), "raw": int(raw)}
             self.dut.control.value = control_layout(config).const(fields).as_bits()
             self.dut.activations.value = self.activations.get(cycle, random.getrandbits(config.rows * config.lanes))
-            row = (cycle - begin) % config.drain_slots
-            if cycle >= begin and row < config.rows:
+            row, column = divmod((cycle - begin) % config.drain_slots, config.threshold_columns)
+            if cycle >= begin and row < config.rows and column == config.threshold_columns - 1:
                 bits = int(self.dut.bits.value)
                 result[row] = 2 * result[row] + [bits >> column & 1 for column in range(config.columns)]
             await FallingEdge(self.dut.clk)

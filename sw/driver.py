@@ -143,7 +143,7 @@ class Accelerator:
                 self._link.write(write.address, write.words)
             if step.load is not None and load is not None:
                 layout = program.forms[step.load.form].layout
-                offset = layout.base * layout.rows * program.config.bus_words
+                offset = layout.base * layout.bank_pitch * program.config.bus_words
                 self._link.write(address("features", offset), load[image])
 
     def _compute(self, program: Program, number: int, step: Step, tensors: dict[str | None, np.ndarray]) -> None:
@@ -170,7 +170,7 @@ class Accelerator:
     def _fetch(self, stored: Stored) -> np.ndarray:
         """A tensor (C, H, W) from the feature memory."""
         layout = stored.layout
-        words_per_address = layout.rows * self._loaded().config.bus_words
+        words_per_address = layout.bank_pitch * self._loaded().config.bus_words
         with self._timed("link"):
             words = self._link.read(address("features", layout.base * words_per_address),
                                     layout.size * words_per_address)  # fmt: skip

@@ -112,7 +112,7 @@ class _Reads:
         self._address = address[..., None] + np.arange(d["chunks"])
         self._bank = bank[..., None]
         self._valid = np.broadcast_to(valid[..., None], self._address.shape)
-        self._rows, self._depth = rows, config.feature_depth
+        self._pitch, self._depth = config.bank_pitch, config.feature_depth
         self._mask = (1 << config.feature_address_bits) - 1
 
     def index(self, offset: int, pixels: slice) -> np.ndarray:
@@ -120,12 +120,12 @@ class _Reads:
         address = self._address[pixels] + offset & self._mask
         valid = self._valid[pixels]
         _check_depth("features", int(np.max(address, where=valid, initial=0)), self._depth)
-        return np.where(valid, address * self._rows + self._bank[pixels], self._depth * self._rows)
+        return np.where(valid, address * self._pitch + self._bank[pixels], self._depth * self._pitch)
 
     def touched(self, offsets: list[tuple[int, ...]]) -> np.ndarray:
         """Every word number that is read, without the zero word."""
         words = np.unique([self.index(offset, slice(None)) for group in offsets for offset in group])
-        return words[words < self._depth * self._rows]
+        return words[words < self._depth * self._pitch]
 
 
 def _decode(field: Field, words: np.ndarray) -> np.ndarray:
@@ -282,7 +282,7 @@ def _store_addresses(memories: Memories, d: dict[str, int]) -> np.ndarray:
     plane = np.arange(d["planes"])[:, None, None] * d["out_plane_step"]
     address = address[:, None] + plane + np.arange(first, chunks) & (1 << config.feature_address_bits) - 1
     _check_depth("features", int(address.max()), config.feature_depth)
-    return address * config.rows + bank[:, None]
+    return address * config.bank_pitch + bank[:, None]
 
 
 def _store(memories: Memories, d: dict[str, int], codes: np.ndarray, destination: np.ndarray) -> None:

@@ -42,7 +42,7 @@ def interpret(
     program.check_input(images)
     config = program.config
     if batch_size is None:
-        per_image = config.feature_depth * config.rows * config.lanes
+        per_image = config.feature_depth * config.bank_pitch * config.lanes
         batch_size = max(1, min(256, _BATCH_BYTES // per_image))
     codes = images.astype(np.uint8)
     results: list[np.ndarray] = [np.zeros((0, *program.output.shape), np.int64)]
@@ -73,7 +73,7 @@ def _run_image(program: Program, memories: Memories, batch: np.ndarray, trace: b
         if step.load is not None:
             form = program.forms[step.load.form]
             words = form.pack(batch, step.load.first_row, step.load.rows)
-            offset = form.layout.base * form.layout.rows * memories.config.bus_words
+            offset = form.layout.base * form.layout.bank_pitch * memories.config.bus_words
             memories.write(address("features", offset), words)
         for position in range(step.count):
             run_descriptor(memories, read_descriptor(memories, step.descriptor + position * DESCRIPTOR_WORDS))
@@ -85,6 +85,6 @@ def _run_image(program: Program, memories: Memories, batch: np.ndarray, trace: b
 
 def _read(memories: Memories, stored: Stored) -> np.ndarray:
     """Decode a tensor from the feature memories: int64 (batch, C, H, W)."""
-    per_address = stored.layout.rows * memories.config.bus_words
+    per_address = stored.layout.bank_pitch * memories.config.bus_words
     start, count = stored.layout.base * per_address, stored.layout.size * per_address
     return stored.decode(memories.read(address("features", start), count))

@@ -40,8 +40,8 @@ class Memories:
     taps : uint32 (tap_depth,)
     thresholds : uint32 (threshold_depth, columns), threshold_bits of each
     weights : uint32 (weight_depth, columns, bus_words), lanes bits of each word
-    features : uint8 (batch, feature_depth * rows + 1, lanes), one element per bit; word address * rows + bank, and
-        one more word that is always zero, for taps outside the image
+    features : uint8 (batch, feature_depth * bank_pitch + 1, lanes), one element per bit; word address * bank_pitch +
+        bank, where banks beyond ``rows`` are absent, and one more word that is always zero, for taps outside the image
     """
 
     def __init__(self, config: FabricConfig, batch: int = 1) -> None:
@@ -51,7 +51,7 @@ class Memories:
         self.taps = np.zeros(config.tap_depth, np.uint32)
         self.thresholds = np.zeros((config.threshold_depth, config.columns), np.uint32)
         self.weights = np.zeros((config.weight_depth, config.columns, config.bus_words), np.uint32)
-        self.features = np.zeros((batch, config.feature_depth * config.rows + 1, config.lanes), np.uint8)
+        self.features = np.zeros((batch, config.feature_depth * config.bank_pitch + 1, config.lanes), np.uint8)
 
     def write(self, address: int, words: np.ndarray) -> None:
         """Write uint32 ``words`` of shape (n,), or (batch, n) for features that differ between images."""
@@ -61,6 +61,7 @@ class Memories:
             width = slices.shape[-1]
             bits = words_to_bits(np.atleast_2d(words)).reshape(-1, words.shape[-1], 32)
             slices[:, offset : offset + words.shape[-1]] = bits[..., :width]
+            self.clear_absent_banks()
             return
         self._flat(space)[offset : offset + words.size] = words & np.uint32(self._mask(space))
 
@@ -72,6 +73,12 @@ class Memories:
         if space == "program":
             return self.program[offset : offset + count].copy()
         return np.zeros(count, np.uint32)
+
+    def clear_absent_banks(self) -> None:
+        """Banks beyond ``rows`` hold nothing, whatever is written to them."""
+        if self.config.bank_pitch > self.config.rows:
+            banks = self.features[:, :-1].reshape(self.batch, -1, self.config.bank_pitch, self.config.lanes)
+            banks[:, :, self.config.rows :] = 0
 
     def clear_features(self) -> None:
         """Forget every image."""

@@ -23,24 +23,26 @@ def unfold(codes: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], 
 
 
 def pack_features(codes: np.ndarray, layout: FeatureLayout) -> np.ndarray:
-    """Unsigned codes (N, C, height, width) to bus words (N, size * rows * bus_words) from address `base` of bank 0."""
+    """Unsigned codes (N, C, height, width) to the bus words of a map: (N, size * bank_pitch * bus_words)."""
     n, channels, height, width = codes.shape
     groups = -(-width // (layout.stride * layout.rows))
     shape = (n, layout.chunks, layout.lanes, height, groups, layout.rows, layout.stride)
     padded = np.zeros((n, layout.chunks * layout.lanes, height, groups * layout.rows * layout.stride), codes.dtype)
     padded[:, :channels, :, :width] = codes
     # image, row, group of pixels, position in the stride, chunk, bank, lane
-    ordered = np.ascontiguousarray(padded.reshape(shape).transpose(0, 3, 4, 6, 1, 5, 2))
+    ordered = padded.reshape(shape).transpose(0, 3, 4, 6, 1, 5, 2)
+    absent = layout.bank_pitch - layout.rows
+    ordered = np.ascontiguousarray(np.pad(ordered, ((0, 0),) * 5 + ((0, absent), (0, 0))))
     planes = [bits_to_words(ordered >> codes.dtype.type(p) & codes.dtype.type(1)) for p in range(layout.planes)]
     return np.stack(planes, axis=4).reshape(n, -1)
 
 
 def unpack_features(words: np.ndarray, layout: FeatureLayout) -> np.ndarray:
-    """Inverse of `pack_features`: int64 (N, C, height, width), from (N, size * rows * bus_words) words."""
+    """Inverse of `pack_features`: int64 (N, C, height, width), from (N, size * bank_pitch * bus_words) words."""
     n = words.shape[0]
     groups = -(-layout.width // (layout.stride * layout.rows))
-    shape = (n, layout.height, groups, layout.stride, layout.planes, layout.chunks, layout.rows, -1)
-    bits = words_to_bits(words.reshape(shape))[..., : layout.lanes]
+    shape = (n, layout.height, groups, layout.stride, layout.planes, layout.chunks, layout.bank_pitch, -1)
+    bits = words_to_bits(words.reshape(shape))[..., : layout.rows, : layout.lanes]
     codes = np.zeros(bits.shape[:4] + bits.shape[5:], np.int64)
     for plane in range(layout.planes):
         codes |= bits[:, :, :, :, plane].astype(np.int64) << plane

@@ -23,6 +23,8 @@ CONFIGS = [
                  activation_bits=4, **SMALL),
     FabricConfig(rows=2, columns=4, lanes=8, tile_columns=2, feature_depth=256, accumulator_bits=10,
                  threshold_bits=9, activation_bits=3, **SMALL),
+    FabricConfig(rows=3, columns=4, lanes=8, tile_columns=4, threshold_columns=2, feature_depth=256,
+                 accumulator_bits=10, threshold_bits=10, activation_bits=3, technology="ecp5", **SMALL),
     FabricConfig(rows=8, columns=1, lanes=16, tile_columns=1, feature_depth=128, accumulator_bits=8,
                  threshold_bits=8, activation_bits=2, technology="ice40", **SMALL),
 ]  # fmt: skip

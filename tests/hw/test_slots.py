@@ -9,10 +9,11 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.slots import SlotCounter, drain_slots
 
 
-@pytest.mark.parametrize("rows", [1, 4, 8])
-def test_counts_planes_and_slots(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "shared"), [(1, 1), (4, 1), (7, 1), (1, 2), (3, 4)])
+def test_counts_planes_and_slots(rows: int, shared: int) -> None:
     rng = random.Random(rows)
-    config = FabricConfig(rows=rows, columns=4, lanes=8, tile_columns=4, accumulator_bits=12, threshold_bits=12)
+    config = FabricConfig(rows=rows, columns=4, lanes=8, tile_columns=4, threshold_columns=shared, accumulator_bits=12,
+                          threshold_bits=12)  # fmt: skip
     component = SlotCounter(config)
     got, expected = [], []
 
@@ -24,10 +25,13 @@ def test_counts_planes_and_slots(rows: int) -> None:
             ctx.set(component.start, 0)
             order = list(drain_slots(planes, config.drain_slots))
             for number, (plane, slot) in enumerate(order):
-                signals = component.plane, component.slot, component.first_plane, component.row, component.last
+                signals = component.plane, component.slot, component.first_plane, component.result, component.last
                 got.append((ctx.get(component.active), *(ctx.get(signal) for signal in signals)))
                 last = number == len(order) - 1
-                expected.append((1, plane, slot, int(plane == planes - 1), int(slot < rows), int(last)))
+                expected.append((1, plane, slot, int(plane == planes - 1), int(slot < rows * shared), int(last)))
+                complete = slot < rows * shared and slot % shared == shared - 1
+                assert ctx.get(component.complete) == complete
+                assert not complete or rows == 1 or ctx.get(component.row) == slot // shared
                 if not last:
                     await ctx.tick()
             if gap := rng.randint(0, 3):

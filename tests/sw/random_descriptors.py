@@ -21,6 +21,7 @@ def random_case(config: FabricConfig, rng: np.random.Generator, batch: int = 1) 
     memories.thresholds[:] = rng.integers(0, 1 << min(10, config.threshold_bits), memories.thresholds.shape)
     memories.weights[:] = rng.integers(0, 1 << min(32, config.lanes), memories.weights.shape, dtype=np.uint64)
     memories.features[:, :-1] = rng.integers(0, 2, memories.features[:, :-1].shape)
+    memories.clear_absent_banks()
 
     def draw(low: int, high: int) -> int:
         return int(rng.integers(low, high + 1))

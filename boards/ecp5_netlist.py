@@ -1,0 +1,94 @@
+"""What yosys' ECP5 netlist needs before nextpnr: open carry ends, and memory output registers inside the memories."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dorefabric.hw.ecp5_chain import END, START, START_GATED
+
+__all__ = ["absorb_output_registers", "open_carry_ends", "prepare"]
+
+Cells = dict[str, dict[str, Any]]
+
+
+def prepare(path: Path) -> None:
+    """Apply both passes to the netlist in the JSON file at ``path``."""
+    netlist = json.loads(path.read_text())
+    for module in netlist["modules"].values():
+        cells: Cells = module["cells"]
+        open_carry_ends(cells)
+        absorb_output_registers(cells)
+    path.write_text(json.dumps(netlist))
+
+
+def open_carry_ends(cells: Cells) -> int:
+    """Leave the ends of carry chains open, in place; returns how many chains there are.
+
+    nextpnr adds a cell to a chain whose first carry input is a constant, and one where the last carry output has a
+    net. The first cell of `dorefabric.hw.ecp5_chain.CarryChain` never looks at its carry input, and nothing reads the
+    last output, but yosys ties the one to 0 and gives the other a net.
+    """
+    chain_cells = [cell for cell in cells.values() if cell["type"] == "CCU2C"]
+    read = {bit for cell in cells.values() for port, bits in cell["connections"].items()
+            if cell["port_directions"].get(port) == "input" for bit in bits if isinstance(bit, int)}  # fmt: skip
+    chains = 0
+    for cell in chain_cells:
+        carry_in = cell["connections"].setdefault("CIN", ["x"])
+        cell["port_directions"]["CIN"] = "input"
+        if not isinstance(carry_in[0], int):
+            chains += 1
+            if int(cell["parameters"]["INIT0"], 2) in (START, START_GATED, END):
+                cell["connections"]["CIN"] = ["x"]
+        carry_out = cell["connections"].get("COUT") or ["x"]
+        cell["port_directions"]["COUT"] = "output"
+        cell["connections"]["COUT"] = carry_out if carry_out[0] in read else ["x"]
+    return chains
+
+
+def absorb_output_registers(cells: Cells) -> int:
+    """Use the block RAMs' own output registers, in place; returns how many ports got them.
+
+    A DP16KD gives its data 5.7 ns after the clock, from its output register in less than 1. Yosys makes no use of it:
+    where every used data bit of a read port goes to one flip-flop only, of the same clock and without enable or reset,
+    the flip-flops go and the port's REGMODE becomes OUTREG.
+    """
+    sinks: dict[int, list[tuple[str, str]]] = {}
+    for name, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"].get(port) == "input":
+                for bit in bits:
+                    if isinstance(bit, int):
+                        sinks.setdefault(bit, []).append((name, port))
+    ports = 0
+    for memory in [cell for cell in cells.values() if cell["type"] == "DP16KD"]:
+        wide = int(memory["parameters"]["DATA_WIDTH_A"], 2) == 36 or int(memory["parameters"]["DATA_WIDTH_B"], 2) == 36
+        for letters in ("AB",) if wide else ("A", "B"):
+            outputs = [f"DO{letter}{bit}" for letter in letters for bit in range(18)]
+            used = [(port, memory["connections"][port][0]) for port in outputs if port in memory["connections"]]
+            used = [(port, bit) for port, bit in used if sinks.get(bit)]
+            clock = memory["connections"][f"CLK{letters[-1]}"]
+            registers = [_lone_register(cells, sinks[bit], clock) for _, bit in used]
+            if not used or None in registers:
+                continue
+            for (port, _), register in zip(used, registers, strict=True):
+                assert register is not None
+                memory["connections"][port] = cells.pop(register)["connections"]["Q"]
+            for letter in letters:
+                memory["parameters"][f"REGMODE_{letter}"] = "OUTREG"
+            ports += 1
+    return ports
+
+
+def _lone_register(cells: Cells, sinks: list[tuple[str, str]], clock: list[Any]) -> str | None:
+    """Name of the plain flip-flop that alone reads a bit, or None."""
+    if len(sinks) != 1 or sinks[0][1] not in ("DI", "M"):
+        return None
+    name = sinks[0][0]
+    cell = cells.get(name, {"type": ""})
+    if cell["type"] != "TRELLIS_FF" or cell["connections"]["CLK"] != clock:
+        return None
+    connections, parameters = cell["connections"], cell["parameters"]
+    enabled = parameters.get("CEMUX") == "1" or connections.get("CE") == ["1"]
+    never_reset = connections.get("LSR", ["0"]) in (["0"], ["x"])
+    plain = parameters.get("CLKMUX", "CLK") == "CLK" and parameters.get("REGSET", "RESET") == "RESET"
+    return name if enabled and never_reset and plain else None
