@@ -213,8 +213,8 @@ def _cached(source: Path, split: str, decode: Callable[[], Data]) -> Data:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.savez(file, images=images, labels=labels)
+        with part.open("wb") as new:
+            np.savez(new, images=images, labels=labels)
         part.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

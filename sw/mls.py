@@ -21,13 +21,14 @@ where <2, 1> keeps CIFAR-10 within 1 % and <2, 4> ImageNet.
 An all-zero tensor has S_tensor = 0 and stays zero.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MlsFormat", "MlsTensor", "mls_convolution", "mls_encode", "quantize_mls"]
+__all__ = ["MlsFormat", "MlsTensor", "mls_convolution", "mls_encode", "mls_values", "quantize_mls"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,47 +122,55 @@ def mls_encode(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = No
     ValueError
         If ``x`` contains NaN or infinity, or has not the axes of the groups.
     """
-    x = x.detach()
+    signed, group_scale, tensor_scale = _encode(x.detach(), fmt, generator)
+    return MlsTensor(signed.to(torch.int64), group_scale, tensor_scale, fmt.top)
+
+
+def _encode(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> tuple[Tensor, Tensor, float]:
+    """Signed magnitudes in the dtype of ``x``, the scales of the groups in float64, and that of the tensor."""
     if any(not 0 <= axis < x.dim() for axis in fmt.axes):
         raise ValueError(f"groups along axes {fmt.axes} need more dimensions than {x.dim()}")
-    if not torch.isfinite(x).all():
-        raise ValueError("values contain NaN or infinity: MLS cannot hold them")
-    wide = x.double()
-    magnitude = wide.abs()
-    tensor_scale = float(magnitude.max()) if x.numel() else 0.0
+    magnitude = x.abs()
     over = [axis for axis in range(x.dim()) if axis not in fmt.axes]
-    peak = magnitude.amax(over, keepdim=True) if over else magnitude
-    ratio = peak / tensor_scale if tensor_scale else torch.zeros_like(peak)
-    group_scale = _group_scale(ratio, fmt)
-    if tensor_scale:
-        fraction = (magnitude / (tensor_scale * group_scale) * fmt.top).clamp(max=fmt.top)
-    else:
-        fraction = torch.zeros_like(magnitude)
-    # Neighbours lie a power of two apart that depends on the value's octave alone.
-    _, mantissa = fmt.element
-    octave = torch.floor(torch.log2(fraction.clamp(min=1 << mantissa)) - mantissa) if fmt.element[0] else \
-        torch.zeros_like(fraction)
-    step = torch.exp2(octave)
-    position = fraction / step
+    peak = (magnitude.amax(over, keepdim=True) if over else magnitude).double()
+    tensor_scale = float(peak.max()) if x.numel() else 0.0
+    if not math.isfinite(tensor_scale):
+        raise ValueError("values contain NaN or infinity: MLS cannot hold them")
+    group_scale = _group_scale(peak / tensor_scale if tensor_scale else torch.zeros_like(peak), fmt)
+    # A group of zeros may have a scale too small for this dtype: its elements stay zero whatever the factor.
+    factor = fmt.top / (tensor_scale * group_scale) if tensor_scale else torch.zeros_like(group_scale)
+    fraction = magnitude.mul_(factor.clamp(max=torch.finfo(x.dtype).max).to(x.dtype)).clamp_(max=fmt.top)
+    if fmt.element[0]:
+        # Neighbours lie a power of two apart that depends on the value's octave alone; frexp is exact.
+        _, exponent = torch.frexp(fraction.clamp(min=1 << fmt.element[1]))
+        exponent -= fmt.element[1] + 1
+        fraction = torch.ldexp(fraction, -exponent)
     if fmt.stochastic:
         device = x.device if generator is None else generator.device
-        noise = torch.rand(x.shape, generator=generator, device=device, dtype=torch.float64).to(x.device)
-        rounded = torch.floor(position + noise)
+        fraction = fraction.add_(torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device))
+        fraction = fraction.floor_()
     else:
-        rounded = torch.round(position)
-    codes = (rounded * step).clamp(max=fmt.top).copysign(wide)
-    return MlsTensor(codes.to(torch.int64), group_scale, tensor_scale, fmt.top)
+        fraction = fraction.round_()
+    if fmt.element[0]:
+        fraction = torch.ldexp(fraction, exponent)
+    return fraction.clamp_(max=fmt.top).copysign_(x), group_scale, tensor_scale
 
 
 class _QuantizeMls(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
             ctx, x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> Tensor:
-        return mls_encode(x, fmt, generator).values().to(x.dtype)
+        return mls_values(x, fmt, generator)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
         return grad, None, None
+
+
+def mls_values(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = None) -> Tensor:
+    """What `mls_encode` stands for, in the dtype of ``x``; without a gradient."""
+    signed, group_scale, tensor_scale = _encode(x.detach(), fmt, generator)
+    return signed.mul_((group_scale * (tensor_scale / fmt.top)).to(x.dtype))
 
 
 def quantize_mls(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = None) -> Tensor:

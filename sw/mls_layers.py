@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .layers import QuantConv2d, QuantLinear, QuantWeight
-from .mls import MlsFormat, mls_encode, quantize_mls
+from .mls import MlsFormat, mls_values, quantize_mls
 
 __all__ = ["MlsConv2d", "MlsLinear"]
 
@@ -21,7 +21,7 @@ class _QuantizeError(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
-        return mls_encode(grad, *ctx.options).values().to(grad.dtype), None, None
+        return mls_values(grad, *ctx.options), None, None
 
 
 class MlsWeight(QuantWeight):

@@ -99,26 +99,80 @@ def _over(weight: Tensor, conventions: Conventions) -> list[int]:
     return list(range(1 if conventions.weight_scale == "channel" and weight.dim() > 1 else 0, weight.dim()))
 
 
-def _weight_unit(weight: Tensor, conventions: Conventions) -> Tensor:
-    """``tanh w / (2 max |tanh w|) + 1/2``, in [0, 1]; the maximum is over the layer. All-zero layer: 1/2."""
-    squashed = torch.tanh(weight)
-    if not weight.dim():
-        peak = squashed.abs()
-    else:
-        peak = squashed.abs().amax(_over(weight, conventions), keepdim=conventions.weight_scale == "channel")
-    return 0.5 * (squashed / torch.where(peak > 0, peak, torch.ones_like(peak))) + 0.5
-
-
-def _binary_weight(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
-    """Signs, and their scale: a scalar, or one for each output channel shaped (out, 1, ...)."""
-    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
-    over = _over(weight, conventions)
+def _squashed(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
+    """tanh w, and the largest magnitude of it over the layer or each channel; an all-zero one counts as 1."""
+    # With the strides of the weight: a convolution takes its layout, and so the speed of what follows, from them.
+    squashed = torch.tanh(weight.detach(), out=torch.empty_like(weight))
     keep = conventions.weight_scale == "channel"
-    scale = weight.abs().mean(over, keepdim=keep, dtype=torch.float64) if over else weight.abs()
-    signs = torch.where(weight >= 0, 1.0, -1.0)
+    over = _over(weight, conventions)
+    low, high = torch.aminmax(squashed) if not keep else (squashed.amin(over, keepdim=True),
+                                                          squashed.amax(over, keepdim=True))
+    peak = torch.maximum(high, -low)
+    return squashed, torch.where(peak > 0, peak, torch.ones_like(peak))
+
+
+def _half_codes(squashed: Tensor, peak: Tensor, n: int, conventions: Conventions) -> Tensor:
+    """``round(n (tanh w / (2 max |tanh w|) + 1/2)) - n / 2``, half of the odd codes, in a new tensor."""
+    scaled = torch.mul(squashed, 0.5 * n / peak, out=torch.empty_like(squashed)).add_(0.5 * n)
+    return (scaled.round_() if conventions.rounding == "even" else scaled.add_(0.5).floor_()).sub_(0.5 * n)
+
+
+def _binary_scale(weight: Tensor, conventions: Conventions) -> Tensor:
+    """E|w|: a scalar, or one for each output channel shaped (out, 1, ...)."""
+    over = _over(weight, conventions)
+    if not over:
+        return weight.abs()
+    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
+    keep = conventions.weight_scale == "channel"
+    return weight.abs().mean(over, keepdim=keep, dtype=torch.float64).to(weight.dtype)
+
+
+def _signed(weight: Tensor, value: Tensor, conventions: Conventions) -> Tensor:
+    """``sign(w) * value``."""
+    # Into the strides of the weight: a convolution takes its layout, and so the speed of what follows, from them.
+    result = torch.ge(weight, 0, out=torch.empty_like(weight)).mul_(2 * value).sub_(value)
     if conventions.sign_of_zero != 1:
-        signs = torch.where(weight == 0, float(conventions.sign_of_zero), signs)
-    return signs.to(weight.dtype), scale.to(weight.dtype)
+        result = torch.where(weight == 0, value * conventions.sign_of_zero, result)
+    return result
+
+
+class _BinaryWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, weight: Tensor, conventions: Conventions) -> Tensor:
+        return _signed(weight, _binary_scale(weight, conventions), conventions)
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
+class _MultibitWeight(torch.autograd.Function):
+    """Straight through the rounding: the gradient is that of ``t / p`` with t = tanh w and p = max |t|."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, n: int, conventions: Conventions) -> Tensor:  # type: ignore[no-untyped-def]
+        squashed, peak = _squashed(weight, conventions)
+        ctx.save_for_backward(squashed, peak)
+        ctx.over = _over(weight, conventions)
+        return _half_codes(squashed, peak, n, conventions).mul_(2.0 / n)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+        squashed, peak = ctx.saved_tensors
+        result = torch.div(grad, peak, out=torch.empty_like(squashed))
+        # dp: the largest magnitudes share it. An all-zero layer has p = 1, a constant, and no such magnitude.
+        if peak.dim():
+            largest = squashed.abs() == peak
+            total = (result * squashed).sum(ctx.over, keepdim=True)
+            share = total / peak / largest.sum(ctx.over, keepdim=True).clamp(min=1)
+            result -= (largest * squashed.sign()).mul_(share)
+        else:
+            # Both are dense with the same strides, so that vectors over their storage pair up.
+            flat, values = (t.as_strided((t.numel(),), (1,)) for t in (result, squashed))
+            places = torch.nonzero(values.abs() >= peak).flatten()
+            share = torch.dot(flat, values) / peak / max(len(places), 1)
+            flat[places] -= values[places].sign() * share
+        return torch.ops.aten.tanh_backward(result, squashed), None, None
 
 
 def quantize_weight(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
@@ -137,16 +191,8 @@ def quantize_weight(weight: Tensor, bits: int, conventions: Conventions = AUTHOR
     if bits == FLOAT_BITS:
         return weight
     if bits == 1:
-        signs, scale = _binary_weight(weight.detach(), conventions)
-        return _straight_through(weight, signs.mul_(scale))
-    n = levels(bits)
-    unit = _weight_unit(weight, conventions)
-    return _straight_through(2 * unit - 1, _unit_codes(unit.detach(), n, conventions).mul_(1.0 / n))
-
-
-def _unit_codes(unit: Tensor, n: int, conventions: Conventions) -> Tensor:
-    """``2 round(n unit) - n`` in a new tensor."""
-    return _round(unit * n, conventions.rounding).mul_(2).sub_(n)
+        return _BinaryWeight.apply(weight, conventions)  # type: ignore[no-untyped-call, no-any-return]
+    return _MultibitWeight.apply(weight, levels(bits), conventions)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def weight_codes(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> tuple[Tensor, float | Tensor]:
@@ -171,8 +217,9 @@ def weight_codes(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) 
         raise ValueError("weights contain NaN or infinity: they have no codes")
     n = levels(bits)
     if bits > 1:
-        return _unit_codes(_weight_unit(weight, conventions), n, conventions).to(torch.int64), 1.0 / n
-    signs, scale = _binary_weight(weight, conventions)
+        return _half_codes(*_squashed(weight, conventions), n, conventions).mul_(2).to(torch.int64), 1.0 / n
+    scale = _binary_scale(weight, conventions)
+    signs = _signed(weight, torch.ones_like(scale), conventions)
     if (signs == 0).any():
         raise ValueError("a weight is exactly 0, whose sign by these conventions is 0: one bit has no code for it")
     return signs.to(torch.int64), float(scale) if scale.dim() == 0 else scale
