@@ -163,6 +163,8 @@ class _Fuser:
         constants = None
         if slices[0].limits is None:
             constants = np.concatenate([part.planes.constants(max(t.bits for t in inputs)) for part in slices])
+            if isinstance(node, Convolution) and node.bias is not None:
+                constants = constants + slices[0].planes.divisor * node.bias
         positions = pool[0] * pool[1] * output.shape[1] * output.shape[2]
         if isinstance(node, Add):
             factor_bits = [max(1, abs(factor).bit_length()) for factor in node.factors]
@@ -204,7 +206,8 @@ class _Fuser:
             if threshold is None:
                 slices = (Slice(planes, None),)
             else:
-                slices = (Slice(*mismatch_limits(planes, bits, threshold.thresholds, threshold.falling,
+                thresholds = threshold.thresholds if node.bias is None else threshold.thresholds - node.bias[:, None]
+                slices = (Slice(*mismatch_limits(planes, bits, thresholds, threshold.falling,
                                                  config.threshold_bits)),)  # fmt: skip
         self._check_counts(node, slices, bits)
         return slices

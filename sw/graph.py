@@ -58,6 +58,7 @@ class Convolution(Node):
 
     weights : int64 (C_out, C_in, kernel height, kernel width). bipolar=True: odd integers 2q − (2**weight_bits − 1);
     bipolar=False: two's complement of weight_bits bits.
+    bias : int64 (C_out,) added to the accumulators, or None
     """
 
     weights: np.ndarray
@@ -65,6 +66,7 @@ class Convolution(Node):
     bipolar: bool
     stride: tuple[int, int]
     padding: tuple[int, int]
+    bias: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
