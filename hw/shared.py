@@ -30,7 +30,7 @@ def mapped(platform: object) -> bool:
 
     Simulation gets the behaviour, which is the same (proved in `tests/formal`) and runs far faster.
     """
-    return hasattr(platform, "device") or getattr(platform, "mapped", False)
+    return getattr(platform, "mapped", hasattr(platform, "device"))
 
 
 def place(m: Module, platform: object, name: str, module: str, make: Callable[[], Component]) -> Any:
@@ -60,7 +60,7 @@ def convert(top: Component, *, name: str = "top", mapped: bool = False, device: 
     """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own.
 
     ``mapped``: with the technology's own cells where there are some (`mapped`). ``device``, as platforms name it: with
-    its own memories where there are some (`memory.BlockMemory`).
+    its own memories and multipliers where there are some (`memory.BlockMemory`, `element_ice40`).
     """
     platform = _Shared(name, mapped, device)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]

@@ -1,8 +1,9 @@
 """Column tile: the cell that repeats along the array."""
 
 from functools import partial
+from typing import Any, NamedTuple
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,6 +11,7 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .descriptor import field_widths
 from .element import Element
+from .element_ice40 import ElementPair, has_blocks
 from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
@@ -75,6 +77,12 @@ def host_layout(config: FabricConfig) -> data.StructLayout:
     )
 
 
+class _ElementPorts(NamedTuple):
+    activations: Value
+    weights: Value
+    accumulator: Value
+
+
 class Tile(wiring.Component):
     """``rows`` × ``tile_columns`` processing elements, their weights and threshold units.
 
@@ -91,6 +99,7 @@ class Tile(wiring.Component):
 
     def __init__(self, config: FabricConfig) -> None:
         self.config = config
+        self._pair: Any = None  # the pair of elements whose second one is next
         activations, control, host = activation_layout(config), control_layout(config), host_layout(config)
         super().__init__(
             {
@@ -106,11 +115,8 @@ class Tile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, control, host = self.config, self.control, self.host
+        config, host = self.config, self.host
         self._pass_on(m)
-        make_element = partial(
-            Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits, technology=config.technology
-        )
         selected = Signal()
         m.d.comb += selected.eq(host.tile == 0)
         shared = config.threshold_columns
@@ -123,16 +129,34 @@ class Tile(wiring.Component):
 
             which, column = divmod(index, shared)
             for row in range(config.rows):
-                element = place(m, platform, f"element_{row}_{index}", "element", make_element)
+                element = self._element(m, platform, row, index)
                 m.d.comb += [
                     element.activations.eq(self.activations[row]),
                     element.weights.eq(weights),
-                    element.enable.eq(control.enable),
-                    element.clear.eq(control.clear),
-                    element.double.eq(control.double),
                     units[which].accumulators[row * shared + column].eq(element.accumulator),
                 ]
         return m
+
+    def _element(self, m: Module, platform: object, row: int, column: int) -> _ElementPorts:
+        """Operands and result of an element: one of its own, or half of a pair."""
+        config, control = self.config, self.control
+        number = column * config.rows + row
+        paired = has_blocks(config, platform)
+        if paired and number % 2:
+            ports, index = self._pair, 1
+        elif paired:
+            make_pair = partial(ElementPair, lanes=config.lanes, accumulator_bits=config.accumulator_bits)
+            ports, index = place(m, platform, f"elements_{number // 2}", "element_pair", make_pair), 0
+            self._pair = ports
+        else:
+            make = partial(Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits,
+                           technology=config.technology)  # fmt: skip
+            ports, index = place(m, platform, f"element_{row}_{column}", "element", make), None
+        if index in (None, 0):
+            m.d.comb += [getattr(ports, name).eq(control[name]) for name in ("enable", "clear", "double")]
+        if index is None:
+            return _ElementPorts(ports.activations, ports.weights, ports.accumulator)
+        return _ElementPorts(ports.activations[index], ports.weights[index], ports.accumulators[index])
 
     def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
         """The units with their memories, two of which share a block RAM where that is possible."""

@@ -180,6 +180,8 @@ class _Fuser:
                 first = part.tile * self.config.columns
                 stored[first : first + len(values)] = values
             constants = stored[output.positions(self.config)]
+            if isinstance(node, Convolution) and node.bias is not None:
+                constants = constants + slices[0].planes.divisor * node.bias
         positions = pool[0] * pool[1] * output.shape[1] * output.shape[2]
         if isinstance(node, Add):
             factor_bits = [max(1, abs(factor).bit_length()) for factor in node.factors]
@@ -221,6 +223,8 @@ class _Fuser:
                     f"{node.name}: {node.weight_bits}-bit weights exceed weight_bits = {config.weight_bits} "
                     f"of configuration {config.name!r}"
                 )
+            if thresholds is not None and node.bias is not None:
+                thresholds = thresholds - node.bias[:, None]
             slices = tuple(self._convolution_slices(node, total.inputs[0], thresholds, falling))
         self._check_counts(node, slices, bits)
         return slices
