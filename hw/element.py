@@ -6,7 +6,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .element_ecp5 import MAPPED_LANES, map_element
+from .element_ecp5 import CHAINS, map_element
 from .element_gowin import connect_element
 from .popcount import Popcount, popcount
 from .shared import mapped
@@ -51,7 +51,7 @@ class Element(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.technology == "ecp5" and self.lanes >= MAPPED_LANES and mapped(platform):
+        if self.technology == "ecp5" and self.lanes in CHAINS and mapped(platform):
             accumulator = map_element(
                 m, self.activations, self.weights, enable=self.enable, clear=self.clear, double=self.double,
                 accumulator_bits=len(self.accumulator),

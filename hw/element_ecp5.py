@@ -6,13 +6,25 @@ from .ecp5_chain import ADD, ADD_GATED, ADD_SHIFT, CarryChain
 from .pipeline import delay
 from .timing import popcount_registers
 
-__all__ = ["MAPPED_LANES", "map_element"]
+__all__ = ["CHAINS", "map_element"]
 
-HALF = 4
-"""Groups of eight lanes whose first levels share chains."""
+_SUM = 0
+CHAINS: dict[int, tuple[tuple[int, ...], ...]] = {
+    32: ((1,) * 3 + (2,) * 3, (1,) * 5 + (3, 3, 4), (2, _SUM)),
+    64: ((1,) * 5 + (2,) * 7, (1,) * 5 + (3, 3, 4), (1,) * 6 + (3, 3, 4, 5), (2, _SUM)),
+}
+"""For each number of lanes: chains, and in each the levels of its adders; `_SUM` adds the count to the accumulator.
 
-MAPPED_LANES = 8 * HALF
-"""Lanes from which the mapped form has the registers of the behavioural one."""
+An adder of level n takes n + 1 cells, the accumulator's one more than it has bits, and the end of a chain one, unless
+the accumulator is the last, whose carry is dropped. A chain begins with a tile of the fabric, which has eight cells, and
+what it leaves of its last tile is no place for another chain: these chains fill tiles. 64 lanes and 20 bits take 14::
+
+    32 = 5 × 2 + 7 × 3 + 1    24 = 5 × 2 + 2 × 4 + 5 + 1    32 = 6 × 2 + 2 × 4 + 5 + 6 + 1    24 = 3 + 21
+
+Timing analysis does not know that a cell with P = 0 stops the carry, and follows it to the end of the chain. It finds
+no further level in any stage of the pipeline (levels 1 and 2, 3 and 4, 5, the sum) because levels ascend in a chain and
+none has both 2 and 3.
+"""
 
 
 def _delay(m: Module, lane: tuple[Value, Value], cycles: int, name: str) -> tuple[Value, Value]:
@@ -22,7 +34,7 @@ def _delay(m: Module, lane: tuple[Value, Value], cycles: int, name: str) -> tupl
 
 def map_element(m: Module, activations: Value, weights: Value, *, enable: Value, clear: Value, double: Value,
                 accumulator_bits: int) -> Signal:  # fmt: skip
-    """The circuit of `element.Element` for ECP5; returns the accumulator. 64 lanes and 18 bits, for example:
+    """The circuit of `element.Element` for ECP5; returns the accumulator. 64 lanes and 20 bits, for example:
 
     | stage | level | adders                        | LUT4 | registers                             |
     |-------|-------|-------------------------------|------|---------------------------------------|
@@ -31,43 +43,39 @@ def map_element(m: Module, activations: Value, weights: Value, *, enable: Value,
     | 2     | 3     | 4 × (3 + 3 bits + gated lane) | 16   |                                       |
     |       | 4     | 2 × (4 + 4 bits + gated lane) | 10   | 10                                    |
     | 3     | 5     | 5 + 5 bits + gated lane       | 6    | 6                                     |
-    | sum   |       | count + gated lane + previous | 19   | 18; 6 LUT4 clear and double below bit 6 |
+    | sum   |       | count + gated lane + previous | 21   | 20; 6 LUT4 clear and double below bit 6 |
 
-    With the ends of five chains 120 LUT4 and 58 flip-flops, 1.88 and 0.91 a lane. Timing analysis does not know that a
-    cell with P = 0 stops the carry and follows it through the rest of its chain. So adders share a chain only where
-    that adds no level to any stage: levels 1 and 3, levels 2 and 4, level 5 and the sum::
-
-        2 × (level 1 × 8, level 3 × 2)    2 × (level 2 × 4, level 4)    level 5, sum
+    With the ends of three chains 118 LUT4 and 60 flip-flops, 1.84 and 0.94 a lane.
     """
     lanes: list[tuple[Value, Value]] = list(zip(activations, weights, strict=True))
-    groups = len(lanes) // 8  # of seven lanes and one more
-    first = [CarryChain() for _ in range(groups // HALF)]  # odd levels
-    second = [CarryChain() for _ in range(groups // HALF)]  # even levels
+    layout = CHAINS[len(lanes)]
+    chains = [CarryChain() for _ in layout]
+    # The chains in which each level's adders lie, one after the other.
+    places = {
+        level: [chain for chain, levels in zip(chains, layout, strict=True) for each in levels if each == level]
+        for level in range(len(lanes).bit_length() - 1)
+    }
 
     counts: list[list[Value]] = []
-    for leaf in range(2 * groups):
-        chain = first[leaf // (2 * HALF)]
-        chain.start(lanes[3 * leaf])
-        low = chain.cell(ADD_GATED, *lanes[3 * leaf + 1], *lanes[3 * leaf + 2], name=f"leaf_{leaf}")
-        counts.append([low, chain.carry(f"leaf_carry_{leaf}")])
-    rest = lanes[6 * groups :]
+    for index, chain in enumerate(places[1]):
+        start, first, second = lanes[3 * index : 3 * index + 3]
+        chain.start(start)
+        low = chain.cell(ADD_GATED, *first, *second, name=f"leaf_{index}")
+        counts.append([low, chain.carry(f"leaf_carry_{index}")])
+    rest = lanes[3 * len(counts) :]
 
-    last = CarryChain()
     level = stage = 1
     while len(counts) > 1:
         level += 1
-        adders = len(counts) // 2
-        chains = [last] if adders == 1 else second if level % 2 == 0 else first
         sums = []
-        for index in range(adders):
+        for index, chain in enumerate(places[level]):
             lane = _delay(m, rest.pop(0), stage - 1, f"lane_{level}_{index}")
-            chain = chains[index * len(chains) // adders]
             sums.append(list(chain.add(lane, counts[2 * index], counts[2 * index + 1], f"sum_{level}_{index}")))
         counts = sums
-        if level in popcount_registers(len(lanes), "ecp5") or adders == 1:
+        if level in popcount_registers(len(lanes), "ecp5") or len(counts) == 1:
             counts = [list(delay(m, Cat(count), 1, name=f"count_{level}_{i}")) for i, count in enumerate(counts)]
             stage += 1
-    (count,) = counts
+    (count,), (last,) = counts, places[_SUM]
 
     accumulator = Signal(accumulator_bits, reset_less=True)
     before = Cat(Const(0, 1), accumulator)
@@ -82,6 +90,6 @@ def map_element(m: Module, activations: Value, weights: Value, *, enable: Value,
             total.append(last.cell(ADD_SHIFT, clear, double, shifted, same, name=f"total_{bit}"))
     with m.If(enable):
         m.d.sync += accumulator.eq(Cat(total))
-    for index, chain in enumerate([*first, *second, last]):
+    for index, chain in enumerate(chains):
         chain.place(m, f"chain_{index}")
     return accumulator
