@@ -16,8 +16,9 @@ CHAINS: dict[int, tuple[tuple[int, ...], ...]] = {
 """For each number of lanes: chains, and in each the levels of its adders; `_SUM` adds the count to the accumulator.
 
 An adder of level n takes n + 1 cells, the accumulator's one more than it has bits, and the end of a chain one, unless
-the accumulator is the last, whose carry is dropped. A chain begins with a tile of the fabric, which has eight cells, and
-what it leaves of its last tile is no place for another chain: these chains fill tiles. 64 lanes and 20 bits take 14::
+the accumulator is the last, whose carry is dropped. A chain begins with a tile of the fabric, which has eight cells,
+and what it leaves of its last tile is no place for another chain: these chains fill tiles. 64 lanes and 20 bits take
+14::
 
     32 = 5 × 2 + 7 × 3 + 1    24 = 5 × 2 + 2 × 4 + 5 + 1    32 = 6 × 2 + 2 × 4 + 5 + 6 + 1    24 = 3 + 21
 
