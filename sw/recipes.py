@@ -14,9 +14,7 @@ class Recipe:
     them, ``crop`` the same in whole pixels (a random crop of the padded image); ``flip`` mirrors half of the
     images. ``warmup`` is the part of all steps in which the learning rate rises linearly from zero, before it
     falls along a cosine. ``precision`` is that of the layers' arithmetic during training, ``float32`` or
-    ``bfloat16`` (about twice as fast on a CPU that has it); accuracy is always that of float32. ``calibrate`` takes
-    the statistics of batch norm anew at the end, in float32 from training images as they are: those that training
-    leaves belong to shifted and padded ones, and to weights that have changed since.
+    ``bfloat16`` (about twice as fast on a CPU that has it); accuracy is always that of float32.
     """
 
     epochs: int
@@ -28,7 +26,6 @@ class Recipe:
     flip: bool = False
     warmup: float = 0.0
     precision: str = "float32"
-    calibrate: bool = False
 
 
 RECIPES = {
@@ -37,7 +34,7 @@ RECIPES = {
     "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3, shift=0.5),
     "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
     "cifar-small": Recipe(epochs=24, batch_size=100, learning_rate=4e-3, crop=4, flip=True, warmup=0.05,
-                          precision="bfloat16", calibrate=True),
+                          precision="bfloat16"),
     "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
     "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
 }

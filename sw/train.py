@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ __all__ = [
     "TrainConfig",
     "TrainError",
     "TrainResult",
-    "calibrate",
     "evaluate",
     "train",
 ]
@@ -174,24 +173,6 @@ def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
     return correct / len(images)
 
 
-@torch.no_grad()
-def calibrate(model: nn.Module, images: NDArray[np.uint8], batch_size: int = 500) -> None:
-    """Replace the statistics of every batch norm by those of uint8 images (N, C, H, W), in place; eval mode after."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None               # the mean over all batches
-        norm.train()
-    for start in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.ascontiguousarray(images[start:start + batch_size])).float() / 255
-        model(batch.contiguous(memory_format=torch.channels_last))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
-
-
 # Training --------------------------------------------------------------------------------------------
 
 def _logit_scale(model: nn.Module) -> float:
@@ -233,23 +214,19 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, momentum=0.9)
 
 
-CALIBRATION_STEP = 5
-"""Every fifth training image gives the statistics of batch norm."""
-
 DEFAULTS = {"method": DOREFA.to_dict(), "crop": 0, "warmup": 0.0, "precision": "float32"}
 """What checkpoints have that were written before these were options."""
 
 
 def _identity(config: TrainConfig) -> dict[str, Any]:
     """Whatever must be equal for a checkpoint to be continued by this configuration."""
-    recipe = {key: value for key, value in asdict(config.recipe).items() if key not in ("epochs", "calibrate")}
+    recipe = {key: value for key, value in asdict(config.recipe).items() if key != "epochs"}
     return {"model": config.model, "bits": list(config.bits), "seed": config.seed,
             "method": config.method.to_dict(), **recipe}
 
 
-def _resume(config: TrainConfig, model: nn.Module,
-            optimizer: torch.optim.Optimizer) -> tuple[list[EpochMetrics], bool]:
-    """Load network, optimizer and random state from the checkpoint; its history, and whether it is calibrated."""
+def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[EpochMetrics]:
+    """Load network, optimizer and random state from the checkpoint; return its history."""
     assert config.output is not None
     content = read_model_file(config.output)
     training = content["training"]
@@ -262,7 +239,7 @@ def _resume(config: TrainConfig, model: nn.Module,
     model.load_state_dict(content["state_dict"])
     optimizer.load_state_dict(training["optimizer"])
     torch.set_rng_state(training["rng"])
-    return [EpochMetrics(**metrics) for metrics in content["history"]], training.get("calibrated", False)
+    return [EpochMetrics(**metrics) for metrics in content["history"]]
 
 
 def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple[Tensor, Tensor], *,
@@ -347,21 +324,7 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
             model = config.method.apply(build_model(config.model, *config.bits))
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimizer = _optimizer(model, recipe)
-            history: list[EpochMetrics] = []
-            calibrated = False
-            if config.resume:
-                history, calibrated = _resume(config, model, optimizer)
-            calibrated = calibrated and len(history) >= recipe.epochs
-
-            def save() -> None:
-                if output is not None:
-                    save_model(model, output, name=config.model, bits=config.bits, history=history,
-                               seed=config.seed, method=config.method, training={
-                                   "config": _identity(config), "optimizer": optimizer.state_dict(),
-                                   "rng": torch.get_rng_state(), "calibrated": calibrated})
-                if config.log is not None:
-                    _write_log(Path(config.log), history)
-
+            history = _resume(config, model, optimizer) if config.resume else []
             steps = len(images) // min(recipe.batch_size, len(images))
             for epoch in range(len(history) + 1, recipe.epochs + 1):
                 started = time.perf_counter()
@@ -375,18 +338,18 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                     test_accuracy=evaluate(model, test_images, test_labels),
                     seconds=time.perf_counter() - started)
                 history.append(metrics)
-                save()
+                if output is not None:
+                    save_model(model, output, name=config.model, bits=config.bits, history=history,
+                               seed=config.seed, method=config.method, training={
+                                   "config": _identity(config), "optimizer": optimizer.state_dict(),
+                                   "rng": torch.get_rng_state()})
+                if config.log is not None:
+                    _write_log(Path(config.log), history)
                 console.print(
                     f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  train {accuracy:7.2%}  "
                     f"test {metrics.test_accuracy:7.2%}  {metrics.seconds:.1f} s", highlight=False)
                 if on_epoch is not None:
                     on_epoch(metrics)
-            if recipe.calibrate and not calibrated:
-                calibrate(model, train_images[::CALIBRATION_STEP])
-                calibrated = True
-                history[-1] = replace(history[-1], test_accuracy=evaluate(model, test_images, test_labels))
-                save()
-                console.print(f"batch norm calibrated  test {history[-1].test_accuracy:7.2%}", highlight=False)
     finally:
         torch.set_num_threads(threads)
     model = model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

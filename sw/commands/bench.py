@@ -1,4 +1,4 @@
-"""Measure a figure: random layers, CNV, MNIST, the link under errors, the gate-level netlist."""
+"""Measure a figure: random layers, CNV, MNIST, the link under errors, the netlist, methods of training."""
 
 import argparse
 from typing import Any
@@ -43,16 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     overhead = figures.add_parser("overhead", help="time of a training step against the float network's")
     overhead.add_argument("--model", default="lenet", metavar="NAME")
     overhead.add_argument("--repeats", type=int, default=20, metavar="N")
-    for figure in (layers, cnv, mnist, link, gates):
-        figure.add_argument("--seed", type=int, default=0)
+    for figure in (layers, cnv, mnist, link, gates, methods, overhead):
+        if figure is not methods:
+            figure.add_argument("--seed", type=int, default=0)
         figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from dorefabric.sim import benchmarks
+    from dorefabric.sim import benchmarks, method_benchmarks
 
-    figure = getattr(benchmarks, args.figure)
-    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed")
+    figure = getattr(method_benchmarks if args.figure in ("methods", "overhead") else benchmarks, args.figure)
+    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "epochs", "seeds",
+             "rows", "repeats")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if "board" in args:
         from dorefabric.boards import get_board
