@@ -31,12 +31,13 @@ ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
 
 def methods(
     model: str, data_dir: str | None, output: str, epochs: int | None, seeds: int, rows: str | None, simulate: int,
-    progress_bar: Progress,
+    seed: int, progress_bar: Progress,
 ) -> dict[str, Any]:
     """Train a network by every method, and run those that have an integer graph through Verilator.
 
     Checkpoints in the folder ``output`` are continued, or taken as they are when complete, so that the command can be
-    repeated until everything is there. ``simulate`` images of the network of seed 0 run on the circuit.
+    repeated until everything is there. Seeds count up from ``seed``; ``simulate`` images of the network of the first one
+    run on the circuit.
     """
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.methods import Method
@@ -54,17 +55,17 @@ def methods(
         for name in chosen:
             method, bits = ROWS[name]
             accuracies, seconds, differences = [], [], None
-            for seed in range(seeds):
-                path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{seed}.pt"
+            for number in range(seed, seed + seeds):
+                path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
                 result = train(TrainConfig(
                     dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1], gradient_bits=bits[2],
-                    method=Method(name=method), epochs=epochs, seed=seed, data_dir=data_dir, output=path,
+                    method=Method(name=method), epochs=epochs, seed=number, data_dir=data_dir, output=path,
                     resume=path.exists(), progress=False))  # fmt: skip
                 accuracies.append(result.test_accuracy)
                 seconds.append(sum(metrics.seconds for metrics in result.history))
-                if seed == 0 and simulate and bits[0] != 32:
+                if number == seed and simulate and bits[0] != 32:
                     differences = _circuit(path, images[:simulate], progress_bar)
-                done(len(measured) * seeds + seed + 1)
+                done(len(measured) * seeds + number - seed + 1)
             measured.append({"name": name, "method": method, "bits": bits, "epochs": len(result.history),
                              "accuracies": accuracies, "seconds": seconds, "differences": differences})
     total = sum(row["differences"] or 0 for row in measured)

@@ -15,7 +15,7 @@ def silent(description, total):
 
 def compare(folder, rows):
     return methods(model="digits", data_dir=None, output=str(folder), epochs=1, seeds=1, rows=rows, simulate=0,
-                   progress_bar=silent)  # fmt: skip
+                   seed=0, progress_bar=silent)  # fmt: skip
 
 
 def test_methods_are_kept_and_taken_up_again(tmp_path):
