@@ -36,8 +36,8 @@ def methods(
     """Train a network by every method, and run those that have an integer graph through Verilator.
 
     Checkpoints in the folder ``output`` are continued, or taken as they are when complete, so that the command can be
-    repeated until everything is there. Seeds count up from ``seed``; ``simulate`` images of the network of the first one
-    run on the circuit.
+    repeated until everything is there. Seeds count up from ``seed``; ``simulate`` images run on the circuit, on the
+    network of the first one.
     """
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.methods import Method
