@@ -108,6 +108,9 @@ class TrainConfig:
         wanted = MODELS[self.model].dataset
         if self.dataset != wanted:
             raise ValueError(f"network {self.model!r} takes data set {wanted!r}, not {self.dataset!r}")
+        if self.model not in RECIPES:
+            raise ValueError(f"network {self.model!r} has no recipe: its data set {wanted!r} cannot be read; train it "
+                             f"with a loop of your own")
         for kind in ("weight", "activation", "gradient"):
             check_bits(kind, getattr(self, f"{kind}_bits"))
         self.method.check(*self.bits)
