@@ -257,6 +257,9 @@ class _Lowering:
 
     def _average_pool(self, call: fx.Node, where: str, layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d) -> Value:
         source = self._codes(call, where)
+        value = self._operand(call, where)
+        if isinstance(value, Codes) and value.zero:
+            raise LoweringError(f"{where} takes signed codes; supported: the unsigned ones of QuantActivation")
         kernel, stride, padding = average_geometry(where, layer, source.edge.shape[1:])
         node = self._append(make_average_pool(self._name(self.captured.path(call)), source, kernel, stride, padding))
         channels = node.edge.shape[0]

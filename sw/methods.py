@@ -117,10 +117,11 @@ class Method:
         for place, bits in ((0, self.first_bits), (-1, self._last_bits(layers))):
             if bits is not None:
                 layers[place].weight_bits = bits
-        if self.name in ("aqe", "plus-minus") and any(isinstance(m, QuantAdd) for m in model.modules()):
-            raise ValueError(f"method {self.name!r} has signed activations, which a residual addition cannot take; "
-                             "choose a network without QuantAdd")
         signed = self.name in ("aqe", "plus-minus")
+        if (signed or self.learned_clip) and any(isinstance(m, QuantAdd) for m in model.modules()):
+            kind = "signed activations" if signed else "learned clipping levels"
+            raise ValueError(f"residual additions need codes p / (2**bits - 1), and the method has {kind}; choose a "
+                             "network without QuantAdd")
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
                 swapped = self._swapped(child)

@@ -187,6 +187,12 @@ def _resnet18(bits: Bits, size: int = 224) -> nn.Module:  # any size
     return ResNet18(bits)
 
 
+def _resnet20(bits: Bits) -> nn.Module:
+    from .resnet20 import ResNet20
+
+    return ResNet20(bits)
+
+
 def _cifar_small(bits: Bits) -> nn.Module:
     """CIFAR-10 in a memory of 1 Mbit for weights and feature maps together: 806 kbit of weights at W = 1.
 
@@ -210,6 +216,7 @@ MODELS: dict[str, ModelSpec] = {
     "mlp": ModelSpec("mnist", (1, 28, 28), _mlp),
     "lenet": ModelSpec("mnist", (1, 28, 28), _lenet),
     "cifar-small": ModelSpec("cifar10", (3, 32, 32), _cifar_small),
+    "resnet20": ModelSpec("cifar10", (3, 32, 32), _resnet20),
     "cnv": ModelSpec("cifar10", (3, 32, 32), _cnv),
     "svhn": ModelSpec("svhn", (3, 40, 40), _svhn),
     "alexnet": ModelSpec("imagenet", (3, 224, 224), _alexnet),

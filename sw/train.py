@@ -108,6 +108,9 @@ class TrainConfig:
         wanted = MODELS[self.model].dataset
         if self.dataset != wanted:
             raise ValueError(f"network {self.model!r} takes data set {wanted!r}, not {self.dataset!r}")
+        if self.model not in RECIPES:
+            raise ValueError(f"network {self.model!r} has no recipe: its data set {wanted!r} cannot be read; train it "
+                             f"with a loop of your own")
         for kind in ("weight", "activation", "gradient"):
             check_bits(kind, getattr(self, f"{kind}_bits"))
         self.method.check(*self.bits)
@@ -343,11 +346,11 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                                seed=config.seed, method=config.method, training={
                                    "config": _identity(config), "optimizer": optimizer.state_dict(),
                                    "rng": torch.get_rng_state()})
+                if config.log is not None:
+                    _write_log(Path(config.log), history)
                 console.print(
                     f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  train {accuracy:7.2%}  "
                     f"test {metrics.test_accuracy:7.2%}  {metrics.seconds:.1f} s", highlight=False)
-                if config.log is not None:
-                    _write_log(Path(config.log), history)
                 if on_epoch is not None:
                     on_epoch(metrics)
     finally:

@@ -1,4 +1,4 @@
-"""Measure a figure: random layers, networks, CNV, MNIST, CIFAR-10, the link under errors, the gate-level netlist."""
+"""Measure a figure: random layers, networks, CNV, MNIST, CIFAR-10, the link, the netlist, methods of training."""
 
 import argparse
 from typing import Any
@@ -41,19 +41,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cifar.add_argument("--simulate", type=int, default=10, metavar="N", help="images through Verilator")
     gates = figures.add_parser("gates", help="the synthesised netlist on one digits image")
     gates.add_argument("--board", default="icebreaker", metavar="NAME")
-    for figure in (layers, networks, cnv, mnist, link, cifar, gates):
+    methods = figures.add_parser("methods", help="methods of training on one network, and each on the circuit")
+    methods.add_argument("--model", default="lenet", metavar="NAME")
+    methods.add_argument("--data-dir", metavar="DIR")
+    methods.add_argument("--epochs", type=int, help="default: the model's own")
+    methods.add_argument("--seeds", type=int, default=3, metavar="N")
+    methods.add_argument("--rows", metavar="NAME;...", help='some rows of the table, as "float; AQE 2-2"')
+    methods.add_argument("--simulate", type=int, default=100, metavar="N", help="images through Verilator")
+    methods.add_argument("-o", "--output", required=True, metavar="DIR", help="checkpoints; what is there is kept")
+    overhead = figures.add_parser("overhead", help="time of a training step against the float network's")
+    overhead.add_argument("--model", default="lenet", metavar="NAME")
+    overhead.add_argument("--repeats", type=int, default=20, metavar="N")
+    for figure in (layers, networks, cnv, mnist, link, cifar, gates, methods, overhead):
         figure.add_argument("--update", metavar="README.md", help="put the tables between the figure's marks there")
         figure.add_argument("--seed", type=int, default=0)
         figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from dorefabric.sim import benchmarks
+    from dorefabric.sim import benchmarks, method_benchmarks
     from dorefabric.sim.networks import networks
     from dorefabric.sim.tables import markdown, provenance, update
 
-    figure = networks if args.figure == "networks" else getattr(benchmarks, args.figure)
-    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint")
+    module = method_benchmarks if args.figure in ("methods", "overhead") else benchmarks
+    figure = networks if args.figure == "networks" else getattr(module, args.figure)
+    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint", "epochs",
+             "seeds", "rows", "repeats")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
         chosen = args.board is not None or args.config is not None

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from dorefabric.hw.config import FabricConfig
+from dorefabric.sw.aqe_layers import AsymptoticActivation
 from dorefabric.sw.compare import compare
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.conventions import Conventions
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.interpret import interpret
-from dorefabric.sw.layers import QuantActivation, QuantConv2d, QuantWeight
+from dorefabric.sw.layers import QuantActivation, QuantConv2d, QuantInput, QuantWeight
 from dorefabric.sw.lower import LoweringError, lower
 from dorefabric.sw.methods import DOREFA, Method
 from dorefabric.sw.model_file import load_model
@@ -131,8 +132,17 @@ def test_refusals_before_training(make, message):
 
 
 def test_residual_networks_need_unsigned_codes():
-    with pytest.raises(ValueError, match="a residual addition cannot take"):
-        AQE.apply(build_model("resnet-digits", 2, 2))
+    for method, what in ((AQE, "signed activations"), (LEARNED, "learned clipping levels")):
+        with pytest.raises(ValueError, match=f"and the method has {what}; choose a network without QuantAdd"):
+            method.apply(build_model("resnet-digits", 2, 2))
+
+
+def test_signed_codes_have_no_average():
+    model = torch.nn.Sequential(
+        QuantInput(), QuantConv2d(1, 2, 3, weight_bits=1), AsymptoticActivation(2), torch.nn.AvgPool2d(3),
+        QuantActivation(2))  # fmt: skip
+    with pytest.raises(LoweringError, match="takes signed codes"):
+        lower(model.eval(), (1, 5, 5))
 
 
 def test_resume_needs_the_same_method(tmp_path):

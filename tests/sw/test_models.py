@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from dorefabric.sw.compare import compare
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
+from dorefabric.sw.lower import lower
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.quantize import activation_codes
 
@@ -14,7 +16,7 @@ torch.set_num_threads(1)    # many small operations: threads only wait for each 
 
 SMALL = [name for name, spec in MODELS.items() if spec.dataset != "imagenet"]
 LOWERED = (QuantInput, QuantConv2d, QuantLinear, nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d,
-           QuantActivation, nn.Flatten, nn.Dropout, QuantAdd)
+           QuantActivation, nn.Flatten, nn.Dropout, QuantAdd, nn.Identity, nn.AdaptiveAvgPool2d)
 
 
 @pytest.mark.parametrize("bits", [(1, 1), (1, 2, 4), (2, 3), (8, 8, 8), (32, 32, 32)])
@@ -38,8 +40,19 @@ def test_rules(name):
     assert [m.weight_bits for m in layers] == [1] * (len(layers) - 1) + [1 if name == "cifar-small" else 8]
     assert [m.gradient_bits for m in layers] == [32] + [4] * (len(layers) - 2) + [32]
     assert leaves[-1] is layers[-1]
-    assert all(m.bits == 2 for m in leaves if isinstance(m, QuantActivation))
+    bits = [m.bits for m in leaves if isinstance(m, QuantActivation)]
+    assert bits == [2] * len(bits) or (name == "resnet20" and bits == [2] * (len(bits) - 1) + [4])
     assert all((m.eps, m.momentum) == (1e-4, 0.1) for m in leaves if isinstance(m, nn.BatchNorm2d))
+
+
+def test_resnet20_has_an_integer_graph():
+    torch.manual_seed(0)
+    model = build_model("resnet20", 1, 2)
+    model(torch.rand(4, 3, 32, 32))
+    images = torch.randint(0, 256, (1, 3, 32, 32)).numpy()
+    found = compare(model.eval(), lower(model), images)
+    assert found.first is None and len(found.layers) == 31
+    assert sum(p.numel() for p in model.parameters()) == 273_136
 
 
 def test_every_activation_lies_on_its_levels():

@@ -1,0 +1,146 @@
+"""The methods of training compared on MNIST: `dorefabric bench methods` and `dorefabric bench overhead`."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dorefabric.hw.errors import DorefabricError
+from dorefabric.sim.benchmarks import LAYERS_CONFIG, Progress
+
+__all__ = ["ROWS", "methods", "overhead"]
+
+ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
+    "float": ("dorefa", (32, 32, 32)),
+    "DoReFa 1-1-32": ("dorefa", (1, 1, 32)),
+    "DoReFa 1-2-32": ("dorefa", (1, 2, 32)),
+    "DoReFa 1-2-6": ("dorefa", (1, 2, 6)),
+    "DoReFa 1-2-4": ("dorefa", (1, 2, 4)),
+    "DoReFa 1-1-4": ("dorefa", (1, 1, 4)),
+    "DoReFa 2-2-6": ("dorefa", (2, 2, 6)),
+    "AQE 1-1": ("aqe", (1, 1, 32)),
+    "AQE 2-2": ("aqe", (2, 2, 32)),
+    "AQE 3-3": ("aqe", (3, 3, 32)),
+    "MLS <2,1>": ("mls", (32, 32, 32)),
+    "+-1 2-2": ("plus-minus", (2, 2, 32)),
+}
+"""Method and bits of each row."""
+
+
+def methods(
+    model: str, data_dir: str | None, output: str, epochs: int | None, seeds: int, rows: str | None, simulate: int,
+    seed: int, progress_bar: Progress,
+) -> dict[str, Any]:
+    """Train a network by every method, and run those that have an integer graph through Verilator.
+
+    Checkpoints in the folder ``output`` are continued, or taken as they are when complete, so that the command can be
+    repeated until everything is there. Seeds count up from ``seed``; ``simulate`` images run on the circuit, on the
+    network of the first one.
+    """
+    from dorefabric.sw.datasets import load_dataset
+    from dorefabric.sw.methods import Method
+    from dorefabric.sw.models import MODELS
+    from dorefabric.sw.train import TrainConfig, train
+
+    chosen = list(ROWS) if rows is None else [name.strip() for name in rows.split(";")]
+    unknown = [name for name in chosen if name not in ROWS]
+    if unknown:
+        raise DorefabricError(f"unknown row {unknown[0]!r}; known: {'; '.join(ROWS)}")
+    dataset = MODELS[model].dataset
+    images, _ = load_dataset(dataset, data_dir, "test")
+    measured: list[dict[str, Any]] = []
+    with progress_bar("trainings", len(chosen) * seeds) as done:
+        for name in chosen:
+            method, bits = ROWS[name]
+            accuracies, seconds, differences = [], [], None
+            for number in range(seed, seed + seeds):
+                path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
+                result = train(TrainConfig(
+                    dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1], gradient_bits=bits[2],
+                    method=Method(name=method), epochs=epochs, seed=number, data_dir=data_dir, output=path,
+                    resume=path.exists(), progress=False))  # fmt: skip
+                accuracies.append(result.test_accuracy)
+                seconds.append(sum(metrics.seconds for metrics in result.history))
+                if number == seed and simulate and bits[0] != 32:
+                    differences = _circuit(path, images[:simulate], progress_bar)
+                done(len(measured) * seeds + number - seed + 1)
+            measured.append({"name": name, "method": method, "bits": bits, "epochs": len(result.history),
+                             "accuracies": accuracies, "seconds": seconds, "differences": differences})
+    total = sum(row["differences"] or 0 for row in measured)
+    table = [[
+        row["name"], " ".join(f"{100 * accuracy:.2f}" for accuracy in row["accuracies"]),
+        f"{100 * statistics.mean(row['accuracies']):.2f}", str(row["epochs"]), f"{statistics.mean(row['seconds']):.0f}",
+        "–" if row["differences"] is None else str(row["differences"]),
+    ] for row in measured]  # fmt: skip
+    return {
+        "summary": f"{model}: {len(measured)} methods, {seeds} seeds each; {total} differences on {simulate} images",
+        "tables": [(f"{model} on {dataset}, test accuracy in %",
+                    ["W-A-G", "seeds", "mean", "epochs", "seconds", "different"], table)],
+        "differences": total, "rows": measured, "simulated": simulate,
+    }  # fmt: skip
+
+
+def _circuit(path: Path, images: np.ndarray, progress_bar: Progress) -> int:
+    """Differences between the golden model and the circuit in Verilator."""
+    from dorefabric.sim.verilator import VerilatorLink
+    from dorefabric.sw.compile import compile_graph
+    from dorefabric.sw.driver import Accelerator
+    from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
+    from dorefabric.sw.reference import evaluate_output
+
+    graph = lower(load_model(path), name=path.stem)
+    link = VerilatorLink(LAYERS_CONFIG)
+    try:
+        accelerator = Accelerator(link)
+        accelerator.load(compile_graph(graph, LAYERS_CONFIG))
+        with progress_bar("Verilator", len(images)) as done:
+            actual = accelerator.run(images, progress=done)
+    finally:
+        link.close()
+    return int(np.count_nonzero(actual != evaluate_output(graph, images)))
+
+
+def overhead(model: str, repeats: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
+    """Processor time of a training step, forward and backward, against the float network; the least of ``repeats``."""
+    import torch
+    from torch.nn import functional
+
+    from dorefabric.sw.methods import Method
+    from dorefabric.sw.models import build_model
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    names = [name for name in ROWS if not name.startswith("MLS")]
+    steps = []
+    try:
+        with progress_bar("networks", len(names)) as done:
+            for index, name in enumerate(names):
+                method, bits = ROWS[name]
+                torch.manual_seed(seed)
+                network = Method(name=method).apply(build_model(model, *bits))
+                network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                shape = network.input_shape
+                images = torch.rand(100, *shape).contiguous(memory_format=torch.channels_last)
+                labels = torch.randint(0, 10, (100,))
+                best = float("inf")
+                for _ in range(repeats):
+                    started = time.process_time()
+                    loss = functional.cross_entropy(network(images), labels)
+                    network.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    best = min(best, time.process_time() - started)
+                steps.append(best)
+                done(index + 1)
+    finally:
+        torch.set_num_threads(threads)
+    table = [[name, f"{1e3 * step:.1f}", f"{step / steps[0]:.2f}"] for name, step in zip(names, steps, strict=True)]
+    worst = max(range(len(names)), key=steps.__getitem__)
+    return {
+        "summary": f"{model}: at most {steps[worst] / steps[0]:.2f} times the float network ({names[worst]}), "
+        f"one thread, 100 images a step",
+        "tables": [(f"{model}, processor time of a step", ["W-A-G", "ms", "times float"], table)],
+        "differences": 0, "seconds": dict(zip(names, steps, strict=True)),
+    }  # fmt: skip
