@@ -37,6 +37,7 @@ BOARD = Board(
         rows=2,
         columns=8,
         lanes=32,
+        row_wrap=False,
         tile_columns=8,
         threshold_columns=4,
         accumulator_bits=18,

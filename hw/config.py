@@ -59,6 +59,8 @@ class FabricConfig:
         ``rows`` at most 64 results a unit.
     weight_bits, activation_bits : int
         Largest precision, 1..8, that a layer may ask for at run time.
+    row_wrap : bool
+        Whether a tile of pixels may go on in the next image row: then no row of the array waits at the end of one.
     accumulator_bits : int
         8..32. A layer fits when its largest mismatch count is below 2**accumulator_bits - 1.
     threshold_bits : int
@@ -91,6 +93,7 @@ class FabricConfig:
     lanes: int = 32
     tile_columns: int = 4
     threshold_columns: int = 1
+    row_wrap: bool = True
     weight_bits: int = 8
     activation_bits: int = 8
     accumulator_bits: int = 24
@@ -121,6 +124,8 @@ class FabricConfig:
             raise ConfigError(
                 f"threshold_columns must not exceed 64 / rows ({64 // self.rows}), not {self.threshold_columns}"
             )
+        if not isinstance(self.row_wrap, bool):
+            raise ConfigError(f"row_wrap must be true or false, not {self.row_wrap!r}")
         _check_range("weight_bits", self.weight_bits, 1, 8)
         _check_range("activation_bits", self.activation_bits, 1, 8)
         _check_range("accumulator_bits", self.accumulator_bits, 8, 32)
@@ -163,10 +168,18 @@ class FabricConfig:
     def drain_slots(self) -> int:
         """Cycles the drain spends on one plane of a tile.
 
-        One per result of a threshold unit, and at least four, because a comparison with a threshold takes four
-        cycles from node address to next node and the results are interleaved to hide them.
+        One per result of a threshold unit, and at least the time of a comparison, which the results are interleaved
+        to hide.
         """
-        return max(self.rows * self.threshold_columns, 4)
+        return max(self.rows * self.threshold_columns, self.threshold_latency)
+
+    @property
+    def threshold_latency(self) -> int:
+        """Cycles from a node register to the next node of the same result: address, memory, comparison, node.
+
+        On ECP5 the memory has an output register, which fast clocks need.
+        """
+        return 5 if self.technology == "ecp5" else 4
 
     @property
     def row_slots(self) -> int:
@@ -191,8 +204,9 @@ class FabricConfig:
     def fingerprint(self) -> int:
         """32-bit identity of everything a program depends on; the circuit reports it."""
         keys = (
-            "rows", "columns", "lanes", "weight_bits", "activation_bits", "accumulator_bits", "threshold_bits",
-            "weight_depth", "feature_depth", "threshold_depth", "program_depth", "tap_depth", "image_size",
+            "rows", "columns", "lanes", "row_wrap", "weight_bits", "activation_bits", "accumulator_bits",
+            "threshold_bits", "weight_depth", "feature_depth", "threshold_depth", "program_depth", "tap_depth",
+            "image_size",
         )  # fmt: skip
         text = json.dumps([ISA_VERSION, *(getattr(self, key) for key in keys)], separators=(",", ":"))
         return zlib.crc32(text.encode())

@@ -1,6 +1,6 @@
 """The core: everything between the host's bus and the feature memory. See `hw/README.md` for the data path."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -17,7 +17,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .rotate import Rotate
 from .sequencer import Sequencer
-from .timing import Pipeline
+from .timing import Pipeline, program_latency
 from .writer import Writer
 
 __all__ = ["Core"]
@@ -72,7 +72,7 @@ class Core(wiring.Component):
             sequencer.stall.eq(feeder.stall),
             feeder.pair_word.eq(sequencer.pair_word),
             taps.read_address.eq(feeder.tap_address),
-            feeder.tap_word.eq(taps.read_data),
+            feeder.tap_word.eq(delay(m, taps.read_data, program_latency(config.technology) - 1, name="tap_word")),
             features.addresses.eq(feeder.addresses),
             rotate.words.eq(features.words),
             rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
@@ -80,17 +80,17 @@ class Core(wiring.Component):
             array.activations.eq(rotate.activations),
         ]
 
-        # Control. The feeder is at cycle 3; each signal is delayed to where the array or the drain uses it.
-        late = times.accumulate - 3
+        # Control. The feeder is at cycle ``sums``; each signal is delayed to where the array or the drain uses it.
+        late = times.accumulate - times.sums
         enable = delay(m, feeder.enable, late, name="enable", reset=True)
-        level = delay(m, feeder.level, times.drain - 1 - 3, name="level", reset=True)
+        level = delay(m, feeder.level, times.drain - 1 - times.sums, name="level", reset=True)
         clear = Signal(init=1)
         level_late = delay(m, level, times.accumulate - (times.drain - 1), name="level_late", reset=True)
         with m.If(enable):
             m.d.sync += clear.eq(level_late != 0)  # the step after the last one of a tile starts from zero
         m.d.comb += [
             array.control.weight_address.eq(
-                delay(m, feeder.weight_address, times.weight_address - 3, name="weight_address")
+                delay(m, feeder.weight_address, times.weight_address - times.sums, name="weight_address")
             ),
             array.control.enable.eq(enable),
             array.control.clear.eq(clear),
@@ -126,7 +126,7 @@ class Core(wiring.Component):
         config = self.config
         times = Pipeline.of(config)
         # A feature word takes the way of an activation; address, bank and piece are held by the access.
-        m.submodules.host = host = HostPort(read_cycles=times.activations - 3)
+        m.submodules.host = host = HostPort(read_cycles=times.activations - times.sums)
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()
@@ -161,18 +161,21 @@ class Core(wiring.Component):
         offset = Mux(copier.busy, copier.offset, access.offset)
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)
         entry = Mux(to_thresholds, offset, offset[piece_bits:])
+        host_write = Signal.like(array.host)
+        late = program_latency(config.technology) - 1  # a register of its own for fast clocks
+        m.d.comb += Value.cast(array.host).eq(delay(m, host_write, late, name="host_write", reset=True))
         m.d.comb += [
-            array.host.weight.eq(
+            host_write.weight.eq(
                 (copier.write & ~copier.thresholds) | (access.space.weights & idle_write)
             ),
-            array.host.threshold.eq(
+            host_write.threshold.eq(
                 (copier.write & copier.thresholds) | (access.space.thresholds & idle_write)
             ),
-            array.host.column.eq(entry[:column_bits]),
-            array.host.tile.eq(entry[column_bits : column_bits + tile_bits]),
-            array.host.address.eq(entry[column_bits + tile_bits :]),
-            array.host.piece.eq(offset[:piece_bits]),
-            array.host.data.eq(Mux(copier.busy, read_word, access.data)),
+            host_write.column.eq(entry[:column_bits]),
+            host_write.tile.eq(entry[column_bits : column_bits + tile_bits]),
+            host_write.address.eq(entry[column_bits + tile_bits :]),
+            host_write.piece.eq(offset[:piece_bits]),
+            host_write.data.eq(Mux(copier.busy, read_word, access.data)),
         ]
 
         with m.If(access.space.registers):

@@ -18,6 +18,7 @@ COUNTS = (
     "chunks",
     "pairs",
     "out_stride",
+    "out_width",
 )
 """Fields that are held less one, as the index of the last: what a loop counter is compared with."""
 
@@ -49,17 +50,19 @@ def field_widths(config: FabricConfig) -> dict[str, int]:
         config.threshold_address_bits,
     )
     size = config.image_size.bit_length()
-    width = min(size, feature + ceil_log2(config.rows) + 1)
+    width, bank = min(size, feature + ceil_log2(config.rows) + 1), ceil_log2(config.rows)
     stride = min(8, size)
+    tiles = feature if config.row_wrap else min(feature, size)
     widths = {
         "last": 1, "raw": 1, "planes": ceil_log2(max(config.activation_bits, config.accumulator_bits)),
         "feature_base": feature, "x_step": feature, "y_step": feature,
-        "x_tiles": min(feature, size), "y_count": min(feature, size), "channel_tiles": weight, "pool_taps": tap,
+        "x_tiles": tiles, "y_count": min(feature, size), "channel_tiles": weight, "pool_taps": tap,
         "taps": tap, "chunks": min(feature, weight), "tap_base": tap, "pair_base": program, "pairs": program,
         "in_width": width, "in_height": width, "x_stride": stride, "y_stride": stride,
         "weight_base": weight, "weight_step": weight, "threshold_base": threshold, "threshold_step": threshold,
         "out_base": feature, "out_row_step": feature, "out_pixel_step": feature, "out_plane_step": feature,
         "out_stride": stride, "out_segment": 8, "out_width": width, "out_group_step": feature,
+        "out_bank": bank, "out_bank_step": bank, "out_tail": bank, "wrap_step": feature, "wrap_width": width + 1,
     }  # fmt: skip
     return {
         field.name: min(field.width, widths[field.name])

@@ -14,7 +14,7 @@ SPRAM_DEPTH = 1 << 14
 SPRAM_MINIMUM_DEPTH = 1 << 10
 """Words from which an exclusive memory goes there: 16 bits of so many would take four of 30 block RAMs."""
 
-YOSYS_NO_COLLISION_CHECK = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+YOSYS_NO_COLLISION_CHECK = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1'1 %i"
 """Yosys command, after reading Amaranth's RTLIL and before synthesis: a word that is read while it is written may
 read as anything, as `BlockMemory` promises. Without it yosys builds a bypass around every memory. Verilog carries the
 same promise as the attribute ``no_rw_check``."""
@@ -35,6 +35,8 @@ class BlockMemory(wiring.Component):
         What is read in a cycle with a write does not matter, so that one port will do. On an iCE40 UltraPlus such a
         memory of `SPRAM_MINIMUM_DEPTH` to `SPRAM_DEPTH` words is put into its single-port RAM, which holds anything
         at power-up, unless its granularity is none of the multiples of 4 that this has.
+    distributed : bool
+        Make it of LUTs; not every fabric can.
 
     Members
     -------
@@ -42,8 +44,19 @@ class BlockMemory(wiring.Component):
     write_enable : one bit for each ``granularity`` bits of the word, the least significant first
     """
 
-    def __init__(self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        granularity: int | None = None,
+        exclusive: bool = False,
+        distributed: bool = False,
+    ) -> None:
         self.width, self.depth, self.exclusive = width, depth, exclusive
+        self.attributes: dict[str, int | str] = {"no_rw_check": 1}
+        if distributed:
+            self.attributes["ram_style"] = "distributed"
         self.granularity = granularity or width
         super().__init__(
             {
@@ -66,7 +79,7 @@ class BlockMemory(wiring.Component):
             self._single_port(m)
             return m
         m.submodules.storage = storage = Memory(
-            shape=unsigned(self.width), depth=self.depth, init=[], attrs={"no_rw_check": 1}
+            shape=unsigned(self.width), depth=self.depth, init=[], attrs=self.attributes
         )
         read, write = storage.read_port(), storage.write_port(granularity=self.granularity)
         m.d.comb += [

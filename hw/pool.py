@@ -58,7 +58,10 @@ class RunningMaximum(wiring.Component):
         m = Module()
         columns, slots = self.config.columns, self.config.row_slots
         address = Cat(self.slot, self.plane)
-        m.submodules.planes = planes = BlockMemory(width=columns, depth=1 << len(address))
+        # A few words that are worth a block RAM where there are no others.
+        m.submodules.planes = planes = BlockMemory(
+            width=columns, depth=1 << len(address), distributed=self.config.technology == "gowin"
+        )
 
         maximum = Signal(columns, reset_less=True)
         # Per column and slot: the codes are equal so far; if not, the new one is the larger.

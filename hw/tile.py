@@ -1,8 +1,9 @@
 """Column tile: the cell that repeats along the array."""
 
 from functools import partial
+from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -16,6 +17,7 @@ from .pipeline import delay
 from .shared import place
 from .threshold import ThresholdUnit
 from .timing import memory_latency
+from .twin_memory import TwinMemory
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
 
@@ -91,6 +93,7 @@ class Tile(wiring.Component):
 
     def __init__(self, config: FabricConfig) -> None:
         self.config = config
+        self._pair: Any = None  # the pair of elements whose second one is next
         activations, control, host = activation_layout(config), control_layout(config), host_layout(config)
         super().__init__(
             {
@@ -111,6 +114,7 @@ class Tile(wiring.Component):
         selected = Signal()
         m.d.comb += selected.eq(host.tile == 0)
         shared = config.threshold_columns
+        units = self._threshold_units(m, platform)
 
         for index in range(config.tile_columns):
             addressed = Signal(name=f"addressed_{index}")
@@ -118,14 +122,12 @@ class Tile(wiring.Component):
             weights = self._weights(m, platform, index, addressed)
 
             which, column = divmod(index, shared)
-            if column == 0:
-                unit = self._threshold_unit(m, platform, which)
             for row in range(config.rows):
                 element = self._element(m, platform, row, index)
                 m.d.comb += [
                     element.activations.eq(self.activations[row]),
                     element.weights.eq(weights),
-                    unit.accumulators[row * shared + column].eq(element.accumulator),
+                    units[which].accumulators[row * shared + column].eq(element.accumulator),
                 ]
         return m
 
@@ -142,22 +144,46 @@ class Tile(wiring.Component):
         m.d.comb += [getattr(element, name).eq(control[name]) for name in ("enable", "clear", "double")]
         return element
 
-    def _threshold_unit(self, m: Module, platform: object, index: int) -> ThresholdUnit:
+    def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
+        """The units with their memories, two of which share a block RAM where that is possible."""
         config, control, host = self.config, self.control, self.host
         shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
-        unit: ThresholdUnit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
-        m.d.comb += [
-            getattr(unit, name).eq(control[name])
-            for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
-        ]
-        m.d.comb += [
-            unit.write_enable.eq(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index)),
-            unit.write_column.eq(host.column[:shared_bits]),
-            unit.write_address.eq(host.address),
-            unit.write_data.eq(host.data),
-            self.bits[index * shared : (index + 1) * shared].eq(unit.bits),
-        ]
-        return unit
+        width, depth, technology = config.threshold_bits, shared * config.threshold_depth, config.technology
+        address = Cat(host.column[:shared_bits], host.address[: config.threshold_address_bits])
+        units: list[ThresholdUnit] = []
+        enables = []
+        for index in range(config.tile_columns // shared):
+            unit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
+            m.d.comb += [
+                getattr(unit, name).eq(control[name])
+                for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
+            ]
+            m.d.comb += self.bits[index * shared : (index + 1) * shared].eq(unit.bits)
+            # The host writes while nothing runs.
+            enables.append(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index))
+            units.append(unit)
+        twins = TwinMemory.fits(width=width, depth=depth, technology=technology) and len(units) > 1
+        for index in range(0, len(units), 2) if twins else ():
+            make_twin = partial(TwinMemory, width=width, depth=depth, technology=technology)
+            twin = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_twin)
+            m.d.comb += [
+                twin.write_enables.eq(Cat(enables[index : index + 2])),
+                twin.write_address.eq(address),
+                twin.write_data.eq(host.data),
+            ]
+            for half, unit in enumerate(units[index : index + 2]):
+                m.d.comb += [twin.read_addresses[half].eq(unit.address), unit.threshold.eq(twin.read_data[half])]
+        for index, unit in enumerate([] if twins else units):
+            make_memory = partial(BlockMemory, width=width, depth=depth, exclusive=True)
+            memory = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_memory)
+            m.d.comb += [
+                memory.write_enable.eq(enables[index]),
+                memory.write_address.eq(address),
+                memory.write_data.eq(host.data),
+                memory.read_address.eq(unit.address),
+                unit.threshold.eq(delay(m, memory.read_data, config.threshold_latency - 4, name=f"threshold_{index}")),
+            ]
+        return units
 
     def _weights(self, m: Module, platform: object, index: int, addressed: Signal) -> Signal:
         """The weight word of a column, `memory_latency` cycles after its address."""

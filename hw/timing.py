@@ -5,16 +5,16 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | cycle                | what is in the registers                                                              |
 |----------------------|---------------------------------------------------------------------------------------|
 | 0                    | loop counters; tap and plane-pair memories are addressed                              |
-| 1                    | tap and plane pair                                                                    |
-| 2, 3                 | partial sums of feature address, weight address and coordinates                       |
-| 4                    | feature address, padding mask                                                         |
-| 5                    | feature address of every bank                                                         |
-| 5 + memory           | feature words; *memory* is `memory_latency`                                           |
-| activations          | rotated and masked: 5 + memory + `rotate_latency`                                     |
+| program              | tap and plane pair; *program* is `program_latency`                                    |
+| program + 1, sums    | partial sums of feature address, weight address and coordinates; *sums* = program + 2 |
+| sums + 1             | feature address, padding mask                                                         |
+| addresses            | feature address of every bank: sums + 2                                               |
+| addresses + memory   | feature words; *memory* is `memory_latency`                                           |
+| activations          | rotated and masked: addresses + memory + `rotate_latency`                             |
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
-| drain                | first drain slot: accumulate, or one less without `captures_early` (steps overlap)    |
-| bits                 | first code bits of all columns, de-skewed: drain + 4 + tiles - 1                      |
+| drain                | first drain slot: with the accumulation or a cycle before, as these overlap           |
+| bits                 | first code bits of all columns, de-skewed: drain + threshold_latency + tiles - 1      |
 | bits + 1             | maximum over pool positions; feature address of the store                             |
 | bits + 2             | write port of the feature memory                                                      |
 """
@@ -28,31 +28,38 @@ from dataclasses import dataclass
 from .config import FabricConfig
 
 __all__ = [
-    "FETCH_CYCLES",
     "LOOP_COUNTS",
-    "STORE_CYCLES",
-    "THRESHOLD_LATENCY",
     "Cycles",
     "Pipeline",
     "captures_early",
     "copy_cycles",
     "copy_latency",
     "descriptor_cycles",
+    "fetch_cycles",
     "memory_latency",
     "popcount_latency",
     "popcount_registers",
+    "program_latency",
     "rotate_latency",
+    "store_cycles",
 ]
 
-FETCH_CYCLES = 19
-"""Reading 18 descriptor words, one of them a cycle; copying takes more, see `copy_cycles`."""
+def program_latency(technology: str) -> int:
+    """Cycles from address to data of the program and tap memories: with an output register for fast clocks."""
+    return 2 if technology == "ecp5" else 1
 
-STORE_CYCLES = 6
-"""Writing the counters back, after the cycles that they count: a run is busy for the sum of its descriptors' cycles
-and this for each of them."""
 
-THRESHOLD_LATENCY = 4
-"""Cycles from a node register to the next node of the same channel: address, memory, comparison, node."""
+def fetch_cycles(technology: str) -> int:
+    """Reading 18 descriptor words, one of them a cycle; copying takes more, see `copy_cycles`."""
+    return 18 + program_latency(technology)
+
+
+def store_cycles(technology: str) -> int:
+    """Writing the counters back, after the cycles that they count.
+
+    A run is busy for the sum of its descriptors' cycles and this for each of them.
+    """
+    return 5 + program_latency(technology)
 
 
 def memory_latency(technology: str) -> int:
@@ -62,7 +69,7 @@ def memory_latency(technology: str) -> int:
     output register of ECP5 lies inside the RAM (`dorefabric.boards.ecp5_netlist`), at the RAM's place: another one
     stands where the data is used.
     """
-    return {"ice40": 1, "ecp5": 3}.get(technology, 2)
+    return {"ice40": 1, "gowin": 1, "ecp5": 3}.get(technology, 2)
 
 
 def captures_early(technology: str) -> bool:
@@ -76,9 +83,9 @@ def captures_early(technology: str) -> bool:
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     """Levels of the popcount tree after which there is a register, besides the one at its output."""
     levels = int(math.log2(lanes)) - 1
-    if technology == "ice40" or levels < 4:
+    if technology in ("ice40", "gowin") or levels < 4:
         return ()
-    return (2, 3) if technology == "ecp5" else (levels // 2 + 1,)
+    return tuple(range(2, levels, 2)) if technology == "ecp5" else (levels // 2 + 1,)
 
 
 def popcount_latency(lanes: int, technology: str) -> int:
@@ -95,6 +102,7 @@ def rotate_latency(rows: int) -> int:
 class Pipeline:
     """Cycle numbers of the table above for one configuration."""
 
+    sums: int
     memory: int
     activations: int
     accumulate: int
@@ -103,19 +111,26 @@ class Pipeline:
 
     @classmethod
     def of(cls, config: FabricConfig) -> "Pipeline":
+        sums = program_latency(config.technology) + 2
         memory = memory_latency(config.technology)
-        activations = 5 + memory + rotate_latency(config.rows)
+        activations = sums + 2 + memory + rotate_latency(config.rows)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
-        drain = accumulate - 1 + captures_early(config.technology)
-        return cls(memory, activations, accumulate, drain, drain + THRESHOLD_LATENCY + config.tiles - 1)
+        # The results' turn comes two cycles before the end of a comparison, a cycle after the capture or two.
+        drain = accumulate + 3 + captures_early(config.technology) - config.threshold_latency
+        return cls(sums, memory, activations, accumulate, drain, drain + config.threshold_latency + config.tiles - 1)
 
     @property
     def hold(self) -> int:
         """Cycle in which no step is issued with one feature port if the first drain slot is stored; the others follow.
 
-        A slot is stored in cycle ``bits`` + 2, the read of a step is in cycle 5.
+        A slot is stored in cycle ``bits`` + 2, the read of a step is in cycle ``addresses``.
         """
-        return self.bits + 2 - 5
+        return self.bits + 2 - self.addresses
+
+    @property
+    def addresses(self) -> int:
+        """Cycle of the feature address of every bank."""
+        return self.sums + 2
 
     @property
     def weight_address(self) -> int:
@@ -134,7 +149,8 @@ class Cycles:
 
 def copy_latency(config: FabricConfig) -> int:
     """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
-    return Pipeline.of(config).activations - 3
+    times = Pipeline.of(config)
+    return times.activations - times.sums
 
 
 def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
@@ -156,7 +172,7 @@ def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cy
     port, stores take cycles from the steps: see `_stalls_with_holds`.
     """
     d = descriptor
-    fetch = FETCH_CYCLES + copy_cycles(config, d)
+    fetch = fetch_cycles(config.technology) + copy_cycles(config, d)
     if any(d[name] == 0 for name in LOOP_COUNTS):
         return Cycles(fetch, 0, 0)
     tiles = d["channel_tiles"] * d["y_count"] * d["x_tiles"] * d["pool_taps"]

@@ -24,7 +24,7 @@ from dorefabric.sw.random_graphs import random_images, random_layer
 from dorefabric.sw.reference import evaluate, evaluate_output
 
 __all__ = ["LAYERS_CONFIG", "Progress", "cifar", "cnv", "compare_layers", "gates", "layers", "link", "mnist",
-           "random_layers"]  # fmt: skip
+           "random_layers", "random_model"]  # fmt: skip
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -57,7 +57,8 @@ def compare_layers(
 
 
 def random_layers(count: int, seed: int, link: Any, config: FabricConfig, done: Callable[[int], None]) -> list[str]:
-    """Compare ``count`` random layers with the golden model; a line for each that differs.
+    """Compare ``count`` random layers with the golden model, and the circuit's counters with the cycle model; a line
+    for each that differs.
 
     Precisions take turns over all 64 pairs (W, A) in 1..8 × 1..8.
     """
@@ -68,11 +69,16 @@ def random_layers(count: int, seed: int, link: Any, config: FabricConfig, done: 
         weight_bits, activation_bits = index % 8 + 1, index // 8 % 8 + 1
         graph = random_layer(rng, weight_bits, activation_bits, int(rng.integers(1, 9)))
         images = random_images(rng, graph, 1)
-        accelerator.load(compile_graph(graph, config))
+        program = compile_graph(graph, config)
+        accelerator.load(program)
         actual = accelerator.run(images)
         expected = evaluate(graph, images)[graph.output.name]
         if not np.array_equal(actual, expected):
             failures.append(f"layer {index} (W{weight_bits}A{activation_bits}, seed {seed}) differs: {graph}")
+        counted = accelerator.layer_counters()
+        if counted != (told := program.report()["layers"]):
+            failures.append(f"layer {index} (W{weight_bits}A{activation_bits}, seed {seed}): the circuit counts "
+                            f"{counted}, the cycle model {told}")  # fmt: skip
         done(index + 1)
     return failures
 
@@ -88,21 +94,29 @@ def layers(count: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
         link.close()
     seconds = time.perf_counter() - started
     return {
-        "summary": f"{count} random layers, {len(failures)} differ, {seconds:.0f} s (seed {seed})",
+        "summary": f"{count} random layers, values and cycles: {len(failures)} differ, {seconds:.0f} s (seed {seed})",
+        "tables": [("Random layers at all 64 pairs of weight and activation bits, in Verilator",
+                    ["layers", "values or counters that differ", "seconds"],
+                    [[f"{count:,}", str(len(failures)), f"{seconds:.0f}"]])],
         "count": count, "seed": seed, "seconds": seconds, "differences": len(failures), "failures": failures,
         "config": LAYERS_CONFIG.to_dict(),
     }  # fmt: skip
 
 
-def _random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.ndarray]:
-    """A reference network with random weights, its batch norms calibrated on random images; and one image."""
+def random_model(name: str, bits: tuple[int, int], seed: int, size: int | None = None) -> tuple[Any, np.ndarray]:
+    """A reference network with random weights, its batch norms calibrated on random images; and one image.
+
+    ``size`` is the height and width of the images of ImageNet's networks, if other than theirs.
+    """
     import torch
 
-    from dorefabric.sw.models import MODELS, build_model
+    from dorefabric.sw.models import build_model
 
     torch.manual_seed(seed)
-    model = build_model(name, *bits)
-    images = torch.randint(0, 256, (16, *MODELS[name].input_shape), dtype=torch.uint8)
+    model = build_model(name, *bits, size=size)
+    shape: tuple[int, int, int] = model.input_shape  # type: ignore[assignment]
+    batch = 16 if shape[1] < 64 else 2
+    images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -119,7 +133,7 @@ def cnv(bits: tuple[int, int], config: FabricConfig, seed: int, progress_bar: Pr
     from dorefabric.sw.lower import lower
 
     weight_bits, activation_bits = bits
-    model, image = _random_model("cnv", (weight_bits, activation_bits), seed)
+    model, image = random_model("cnv", (weight_bits, activation_bits), seed)
     graph = lower(model, name="cnv")
     program = compile_graph(graph, config)
     started = time.perf_counter()
@@ -247,7 +261,7 @@ def _digits_program(config: FabricConfig, seed: int) -> tuple[Graph, Program, np
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.lower import lower
 
-    model, _ = _random_model("digits", (1, 2), seed)
+    model, _ = random_model("digits", (1, 2), seed)
     images, _ = load_dataset("digits", None, "test")
     graph = lower(model, name="digits")
     return graph, compile_graph(graph, config), images

@@ -1,8 +1,9 @@
-"""The compiler: an integer graph to a program for one configuration, in six passes.
+"""The compiler: an integer graph to a program for one configuration, in seven passes.
 
     fuse             graph nodes            -> stages (what the array does in one go)
     arrange_inputs   how the host packs the image for each stage that reads it
     choose_strides   banks of every tensor; copies where consumers disagree
+    choose_pitches   whether tiles of pixels run over the ends of image rows
     place_features   addresses in the feature memory, by liveness; bands of input rows where it is too small
     place_weights    resident, parked or streamed weights and thresholds, in pieces
     schedule, link   descriptors, steps, program words
@@ -21,7 +22,7 @@ from .cycles import Cycles, descriptor_cycles
 from .emit import Run
 from .fuse import fuse
 from .graph import Graph
-from .layouts import Form, arrange_inputs, choose_strides
+from .layouts import Form, arrange_inputs, choose_pitches, choose_strides
 from .placement import Placement, place_features
 from .program import InputForm, LayerInfo, Program, Stored
 from .residency import Residency, place_weights
@@ -68,7 +69,7 @@ def _compile(graph: Graph, config: FabricConfig, always_pool: bool) -> Program:
         name=graph.name, config=config, input_shape=source.shape, input_bits=source.bits,
         forms=tuple(InputForm(form.unfold, placement.layouts[form.tensor.name]) for form in forms),
         resident=(*resident_writes(residency, config), *program_writes), steps=tuple(steps), layers=layers,
-        output=Stored(output.layout, graph.output.edge.shape, output.constants, output.divisor),
+        output=replace(output, shape=graph.output.edge.shape),
         scale=np.broadcast_to(np.asarray(graph.output.edge.scale, np.float64), (channels,)).copy(),
     )  # fmt: skip
 
@@ -131,8 +132,8 @@ def _arrange(
     stages: list[Stage], source: Tensor, result: str, config: FabricConfig, always_unfold: bool
 ) -> Arrangement:
     stages, forms = arrange_inputs(stages, source, config, always_unfold)
-    stages = choose_strides(stages, config)
-    # Forms got their strides together with the tensors that stages read.
+    stages = choose_pitches(choose_strides(stages, config), config)
+    # Forms got their strides and pitches together with the tensors that stages read.
     settled = {tensor.name: tensor for stage in stages for tensor in stage.inputs}
     forms = [Form(settled[form.tensor.name], form.unfold) for form in forms]
     return stages, forms, place_features(stages, forms, result, config)
@@ -146,7 +147,7 @@ def _layer(graph: Graph, index: int, stage: Stage, placement: Placement, runs: l
     assert math.prod(shape) == math.prod(stage.output.shape)
     return LayerInfo(
         name=stage.name, edge=edge,
-        stored=Stored(placement.layouts[stage.output.name], shape, stage.constants, stage.divisor),
+        stored=Stored(placement.layouts[stage.output.name], shape, stage.constants, stage.divisor, stage.output.parts),
         descriptors=tuple((step, position) for number, step, position in where if number == index),
         useful=stage.useful, steps=sum(c.steps for c in counters), stalls=sum(c.stalls for c in counters),
         cycles=sum(c.cycles for c in counters),

@@ -192,13 +192,21 @@ class QuantInput(nn.Module):
 
 
 class QuantAdd(nn.Module):
-    """Residual addition of two tensors that are both outputs of a `QuantActivation` of the same bits.
+    """Residual addition ``scales[0] · a + scales[1] · b`` of two outputs of a `QuantActivation` of any bits.
 
-    The sum ``(p + q) / n`` lies in [0, 2]; a `QuantActivation`, after a batch norm or not, must follow.
+    A `QuantActivation`, after a batch norm or not, must follow. An integer graph holds the sum exactly, so the ratio
+    of the scales has to be one of small integers, such as 0.75 to 1 (`nodes.sum_factors`).
     """
 
+    def __init__(self, scales: tuple[float, float] = (1.0, 1.0)) -> None:
+        super().__init__()
+        self.scales = scales
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return a + b
+        return a + b if self.scales == (1.0, 1.0) else self.scales[0] * a + self.scales[1] * b
+
+    def extra_repr(self) -> str:
+        return f"scales={self.scales}"
 
 
 _RELU_LIKE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Hardsigmoid, nn.Sigmoid)

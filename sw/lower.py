@@ -20,13 +20,14 @@ from torch.nn import functional
 from .capture import SUPPORTED, Captured, LoweringError, capture, flattens
 from .check import check_graph
 from .expression import Expression
-from .geometry import convolution_geometry, pool_geometry
-from .graph import Graph, Node
+from .geometry import average_geometry, convolution_geometry, pool_geometry
+from .graph import Graph, GraphError, Node
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from .lowered import Activation, Codes, Lowered, Pending, Raw, Value
 from .nodes import (
     accumulator_bounds,
     make_add,
+    make_average_pool,
     make_convolution,
     make_flatten,
     make_input,
@@ -125,9 +126,11 @@ class _Lowering:
             case QuantActivation():
                 return self._activation(call, where, layer)
             case QuantAdd():
-                return self._add(call, where)
+                return self._add(call, where, layer.scales)
             case nn.BatchNorm1d() | nn.BatchNorm2d():
                 return self._batch_norm(call, where, layer)
+            case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
+                return self._average_pool(call, where, layer)
             case nn.MaxPool2d():
                 return self._max_pool(call, where, layer)
             case nn.Flatten():
@@ -207,7 +210,8 @@ class _Lowering:
         node = self._append(make_convolution(
             self._name(self.captured.path(call)), source, weights.reshape(*weights.shape, 1, 1)
             if weights.ndim == 2 else weights, weight_bits=layer.integer_bits, bipolar=layer.bipolar, stride=stride,
-            padding=padding, weight_scale=scales[0] if len(scales) == 1 else scales, bias=bias))
+            padding=padding, groups=getattr(layer, "groups", 1), weight_scale=scales[0] if len(scales) == 1 else scales,
+            bias=bias))
         low, high = accumulator_bounds(weights, source.edge, padding != (0, 0))
         if bias is not None:
             low, high = low + bias, high + bias
@@ -231,7 +235,7 @@ class _Lowering:
         bias = np.floor(total)
         return bias.astype(np.int64), total - bias
 
-    def _add(self, call: fx.Node, where: str) -> Value:
+    def _add(self, call: fx.Node, where: str, scales: tuple[float, float] = (1.0, 1.0)) -> Value:
         operands = [*call.args, *call.kwargs.values()]
         values = [self.values.get(item) if isinstance(item, fx.Node) else None for item in operands]
         sources = [value.node for value in values if isinstance(value, Codes)]
@@ -242,11 +246,23 @@ class _Lowering:
         first, second = sources
         if first.edge.shape != second.edge.shape:
             raise LoweringError(f"{where} adds maps of different shapes, {first.edge.shape} and {second.edge.shape}")
-        node = self._append(make_add(self._name(self.captured.path(call)), sources))
+        try:
+            node = self._append(make_add(self._name(self.captured.path(call)), sources, scales=scales))
+        except GraphError as error:
+            raise LoweringError(f"{where} cannot be added in integers: {error}") from error
         channels = node.edge.shape[0]
         assert isinstance(node.edge.scale, float)
         return Pending(node, where, where, 2, node.edge.scale, np.full(channels, node.edge.low),
                         np.full(channels, node.edge.high))
+
+    def _average_pool(self, call: fx.Node, where: str, layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d) -> Value:
+        source = self._codes(call, where)
+        kernel, stride, padding = average_geometry(where, layer, source.edge.shape[1:])
+        node = self._append(make_average_pool(self._name(self.captured.path(call)), source, kernel, stride, padding))
+        channels = node.edge.shape[0]
+        assert isinstance(node.edge.scale, float)
+        return Pending(node, where, where, kernel[0] * kernel[1], node.edge.scale, np.full(channels, node.edge.low),
+                       np.full(channels, node.edge.high))
 
     def _batch_norm(self, call: fx.Node, where: str, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> Value:
         value = self._pending(call, where)

@@ -1,4 +1,4 @@
-"""Fifth pass: which weights and thresholds stay in the circuit, and where.
+"""Sixth pass: which weights and thresholds stay in the circuit, and where.
 
 Everything stays in its own memory where it fits. Otherwise each memory that overflows keeps a window, and stages are
 split into *pieces*, groups of channel tiles that fit the window. Pieces are *parked* in the feature memory as far as

@@ -1,4 +1,4 @@
-"""Sixth pass: descriptors in order of execution, cut into steps where the host has to write or load something."""
+"""Seventh pass: descriptors in order of execution, cut into steps where the host has to write or load something."""
 
 from dataclasses import dataclass, field, replace
 
