@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from .element_ecp5 import CHAINS, map_element
 from .element_gowin import connect_element
+from .element_ice40 import map_accumulator
 from .popcount import Popcount, popcount
 from .shared import mapped
 
@@ -29,6 +30,11 @@ class Element(wiring.Component):
     count of the operands given `timing.popcount_latency` cycles before: the control signals are that much later than
     the operands. Throughput: one word a cycle. The accumulator wraps modulo 2**``accumulator_bits``.
 
+    Parameters
+    ----------
+    in_block : bool
+        Put the accumulator into a multiplier block of the part (`element_ice40`).
+
     Members
     -------
     activations, weights : In, ``lanes`` bits
@@ -36,8 +42,8 @@ class Element(wiring.Component):
     accumulator : Out, ``accumulator_bits`` bits
     """
 
-    def __init__(self, *, lanes: int, accumulator_bits: int, technology: str) -> None:
-        self.lanes, self.technology = lanes, technology
+    def __init__(self, *, lanes: int, accumulator_bits: int, technology: str, in_block: bool = False) -> None:
+        self.lanes, self.technology, self.in_block = lanes, technology, in_block
         super().__init__(
             {
                 "activations": In(lanes),
@@ -65,10 +71,14 @@ class Element(wiring.Component):
         m.d.comb += mismatches.lanes.eq(self.activations ^ self.weights)
 
         addend = Signal.like(self.accumulator)
+        m.d.comb += addend.eq(Mux(self.clear, 0, Mux(self.double, self.accumulator << 1, self.accumulator)))
+        if self.in_block:
+            map_accumulator(m, addend, mismatches.count, mismatches.carry, self.enable, self.accumulator)
+            return m
+
         total = Signal(len(addend) + 1)
         register = Signal.like(self.accumulator, reset_less=True)
         m.d.comb += [
-            addend.eq(Mux(self.clear, 0, Mux(self.double, register << 1, register))),
             # A one and the left-over lane below the least significant bit: their carry is the adder's carry input.
             total.eq(Cat(Const(1, 1), addend) + Cat(mismatches.carry, mismatches.count)),
             self.accumulator.eq(register),

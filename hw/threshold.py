@@ -81,8 +81,8 @@ class ThresholdUnit(wiring.Component):
         latency = config.threshold_latency
         result, raw_bit = self._select(m, slot) if captures_early(config.technology) else self._turn(m)
 
-        # A node needs as many bits as the deepest tree has levels.
-        node = Signal(config.activation_bits, reset_less=True)
+        # A node needs as many bits as the deepest tree has levels, and no more than an address that it is added to.
+        node = Signal(min(config.activation_bits, config.threshold_address_bits), reset_less=True)
         address = Signal(config.threshold_address_bits, reset_less=True)
         bit = Signal(reset_less=True)
         m.d.sync += [

@@ -1,9 +1,9 @@
 """Column tile: the cell that repeats along the array."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from amaranth import Cat, Module, Signal, Value
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -11,7 +11,7 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .descriptor import field_widths
 from .element import Element
-from .element_ice40 import ElementPair, has_blocks
+from .element_ice40 import BLOCK_BITS, blocks
 from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
@@ -77,12 +77,6 @@ def host_layout(config: FabricConfig) -> data.StructLayout:
     )
 
 
-class _ElementPorts(NamedTuple):
-    activations: Value
-    weights: Value
-    accumulator: Value
-
-
 class Tile(wiring.Component):
     """``rows`` × ``tile_columns`` processing elements, their weights and threshold units.
 
@@ -137,26 +131,18 @@ class Tile(wiring.Component):
                 ]
         return m
 
-    def _element(self, m: Module, platform: object, row: int, column: int) -> _ElementPorts:
-        """Operands and result of an element: one of its own, or half of a pair."""
+    def _element(self, m: Module, platform: object, row: int, column: int) -> Element:
         config, control = self.config, self.control
+        # Where a part has blocks for some of the accumulators, the first elements get them.
         number = column * config.rows + row
-        paired = has_blocks(config, platform)
-        if paired and number % 2:
-            ports, index = self._pair, 1
-        elif paired:
-            make_pair = partial(ElementPair, lanes=config.lanes, accumulator_bits=config.accumulator_bits)
-            ports, index = place(m, platform, f"elements_{number // 2}", "element_pair", make_pair), 0
-            self._pair = ports
-        else:
-            make = partial(Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits,
-                           technology=config.technology)  # fmt: skip
-            ports, index = place(m, platform, f"element_{row}_{column}", "element", make), None
-        if index in (None, 0):
-            m.d.comb += [getattr(ports, name).eq(control[name]) for name in ("enable", "clear", "double")]
-        if index is None:
-            return _ElementPorts(ports.activations, ports.weights, ports.accumulator)
-        return _ElementPorts(ports.activations[index], ports.weights[index], ports.accumulators[index])
+        in_block = config.tiles == 1 and config.accumulator_bits <= BLOCK_BITS and number < blocks(platform)
+        make = partial(Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits,
+                       technology=config.technology, in_block=in_block)  # fmt: skip
+        element: Element = place(
+            m, platform, f"element_{row}_{column}", "element_in_block" if in_block else "element", make
+        )
+        m.d.comb += [getattr(element, name).eq(control[name]) for name in ("enable", "clear", "double")]
+        return element
 
     def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
         """The units with their memories, two of which share a block RAM where that is possible."""

@@ -12,6 +12,8 @@ from dorefabric.hw.core import Core
 from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, decode_fields, encode_fields
 from dorefabric.hw.registers import address
 from dorefabric.hw.timing import copy_cycles, fetch_cycles, store_cycles
+from dorefabric.sim.design import core_verilog
+from dorefabric.sim.gates import GateLevelLink, synthesise
 from dorefabric.sim.lint import lint
 from dorefabric.sim.pysim import PysimLink
 from dorefabric.sim.verilator import VerilatorLink
@@ -55,6 +57,20 @@ def test_many_random_descriptors_in_verilator(options: dict) -> None:
     assert {d["raw"] for d in seen} == {0, 1}
     for field in ("pool_taps", "channel_tiles", "x_tiles", "y_count", "chunks", "taps", "pairs", "out_stride"):
         assert len({d[field] for d in seen}) > 1, field
+
+
+def test_netlist_of_an_ultraplus() -> None:
+    """Feature memory in single-port RAM, accumulators in multiplier blocks, as in a build."""
+    config = FabricConfig(rows=2, columns=4, lanes=8, tile_columns=4, threshold_columns=2, feature_depth=1024,
+                          feature_ports=1, image_size=63, accumulator_bits=12, threshold_bits=11, activation_bits=3,
+                          technology="ice40", **SMALL)  # fmt: skip
+    device = "iCE40UP5K-SG48"
+    netlist = synthesise(core_verilog(config, device), "ice40")
+    assert netlist.count("SB_SPRAM256KA ") == 2
+    assert netlist.count("SB_MAC16 ") == 4
+    with GateLevelLink(config, device=device) as link:
+        for seed in range(20):
+            check_case(link, config, seed)
 
 
 def chain(count: int, seed: int) -> tuple[DeviceModel, list[int]]:
