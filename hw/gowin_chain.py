@@ -27,7 +27,7 @@ from amaranth.hdl import Value, ValueLike
 
 from .shared import mapped
 
-__all__ = ["ADD", "AFTER_SYNTHESIS", "CHOOSE", "GATED", "JOIN", "VERILOG", "CarryChain", "alu"]
+__all__ = ["ADD", "AFTER_SYNTHESIS", "CHOOSE", "GATED", "JOIN", "MODEL", "VERILOG", "CarryChain", "alu"]
 
 ADD, GATED, JOIN, CHOOSE = 0x606A, 0x9066, 0x0006, 0xC0A0
 
@@ -40,6 +40,17 @@ endmodule
 """
 """yosys' ``ALU`` has no such parameter: synthesis sees this cell and renames it to ``ALU`` when it is done.
 ``ALU_MODE`` must be there for nextpnr, which does nothing to a cell of mode 9."""
+
+MODEL = """\
+module dorefabric_alu (input I0, I1, I3, CIN, output SUM, COUT);
+  parameter [15:0] RAW_ALU_LUT = 0;
+  parameter ALU_MODE = 9;
+  wire [3:0] t = I3 ? RAW_ALU_LUT[15:12] : RAW_ALU_LUT[7:4], g = RAW_ALU_LUT[3:0];
+  wire p = I1 ? (I0 ? t[3] : t[2]) : (I0 ? t[1] : t[0]);
+  assign SUM = p ^ CIN, COUT = p ? CIN : I1 ? (I0 ? g[3] : g[2]) : (I0 ? g[1] : g[0]);
+endmodule
+"""
+"""Simulation model of the cell."""
 
 AFTER_SYNTHESIS = "chtype -set ALU t:dorefabric_alu"
 """Yosys command that makes them ``ALU`` cells."""
@@ -71,7 +82,9 @@ class CarryChain:
         a, b, d = (Value.cast(value)[0] for value in (a, b, d))
         if self._instances:
             ports: dict[str, Any] = {"i_I0": a, "i_I1": b, "i_I3": d, "i_CIN": self.carry, "o_SUM": total, "o_COUT": carry}
-            self._m.submodules[name] = Instance("dorefabric_alu", p_RAW_ALU_LUT=Const(table, 16), **ports)
+            self._m.submodules[name] = Instance(
+                "dorefabric_alu", p_RAW_ALU_LUT=Const(table, 16), p_ALU_MODE=Const(9, 32), **ports
+            )
         else:
             propagate = Signal(name=f"{name}_propagate")
             self._m.d.comb += [
