@@ -45,8 +45,9 @@ class BlockMemory(wiring.Component):
     """
 
     def __init__(
-        self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False, distributed: bool = False
-    ) -> None:
+        self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False,
+        distributed: bool = False,
+    ) -> None:  # fmt: skip
         if exclusive and granularity is not None:
             raise ValueError("an exclusive memory is written a word at a time")
         self.width, self.depth, self.exclusive = width, depth, exclusive

@@ -59,7 +59,8 @@ def synthesise(component: Component, technology: str) -> dict[str, Any]:
         (folder / "empty.v").write_text(empty)
         (folder / "model.v").write_text(model)
         script = (
-            f"read_verilog empty.v; read_rtlil design.il; {command} -top top; write_rtlil -selected cells.il; design -reset; "
+            f"read_verilog empty.v; read_rtlil design.il; {command} -top top; write_rtlil -selected cells.il; "
+            "design -reset; "
             f"read_verilog -nooverwrite {models} model.v; read_rtlil cells.il; hierarchy -top top; proc; flatten; opt; "
             "setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt -nosdff; aigmap; opt_clean; "
             "write_json netlist.json"
