@@ -3,7 +3,7 @@
 Population count: the tree of `popcount.Popcount`, lane for lane, with carry chains for its adders. At the first level
 an adder is one cell that takes one lane gated, one lane behind a LUT and the third as the carry of a `JOIN`; every
 further level adds two counts and a lane from a `JOIN`. 2**n - 1 lanes take c(2**n - 1) = 2 c(2**(n - 1) - 1) + n cells
-and LUTs, c(3) = 3: 104 for 63 lanes, and two more for each of the two chains.
+and LUTs, c(3) = 3: 104 for 63 lanes, and two more for each chain.
 
 Accumulator: the bits that the count reaches, and the one above, are a LUT that clears or doubles and an `ADD` cell. A
 higher bit only counts carries: one `CHOOSE` cell doubles it, and the reset of its flip-flop clears it.
@@ -17,6 +17,41 @@ from amaranth.lib.wiring import In, Out
 from .gowin_chain import ADD, CHOOSE, GATED, JOIN, CarryChain
 
 __all__ = ["GowinAccumulator", "GowinMismatches", "connect_element"]
+
+
+CHAIN_CELLS = 16
+"""Most cells of a chain: with one before and one after, three tiles of six. Longer ones are hard to place."""
+
+
+class _Adders:
+    """Adders joined into chains. A sum gets its last bit, the carry, when the next adder begins, or at the `end`."""
+
+    def __init__(self, m: Module, platform: object) -> None:
+        self._m, self._platform = m, platform
+        self._chain: CarryChain | None = None
+        self._chains = self._cells = 0
+        self._sum: list[Value] = []
+
+    def add(self, carry: tuple[Value, Value], cells: list[tuple[int, tuple[Value, ...]]]) -> list[Value]:
+        """The adder of the exclusive-or ``carry`` and of ``cells``, their tables and inputs; its sum."""
+        if self._cells + 1 + len(cells) > CHAIN_CELLS:
+            self.end()
+        if self._chain is None:
+            self._chain = CarryChain(self._m, self._platform, f"chain_{self._chains}")
+            self._chains += 1
+            self._cells = 0
+            self._chain.cell(JOIN, *carry)
+        else:
+            self._sum.append(self._chain.cell(JOIN, *carry))
+        self._cells += 1 + len(cells)
+        self._sum = [self._chain.cell(table, *inputs) for table, inputs in cells]
+        return self._sum
+
+    def end(self) -> None:
+        """End the chain."""
+        if self._chain is not None:
+            self._sum.append(self._chain.carry)
+        self._chain = None
 
 
 class GowinMismatches(wiring.Component):
@@ -55,34 +90,26 @@ class GowinMismatches(wiring.Component):
 
         # Level 1: lanes in the order of `Popcount`, first addend, second addend, carry.
         quarter = self.width // 4
-        chain = CarryChain(m, platform, "leaf")
+        adders = _Adders(m, platform)
         counts: list[list[Value]] = []
         for index in range(quarter):
-            ended = chain.cell(JOIN, *gates(index + 2 * quarter))
-            if counts:
-                counts[-1].append(ended)
-            counts.append([chain.cell(GATED, *gates(index), lanes[index + quarter])])
-        counts[-1].append(chain.carry)
+            carry, pair = gates(index + 2 * quarter), (*gates(index), lanes[index + quarter])
+            counts.append(adders.add(carry, [(GATED, pair)]))
         levels = [counts]
 
         lane = 3 * quarter
-        chain = CarryChain(m, platform, "tree")
-        previous: list[Value] | None = None
         while len(counts) > 1:
             half = len(counts) // 2
             level = []
             for a, b in zip(counts[:half], counts[half:], strict=True):
-                ended = chain.cell(JOIN, *gates(lane))
+                if len(a) != len(b):
+                    adders.end()  # the last adder's carry is wanted now
+                level.append(adders.add(gates(lane), [(ADD, bits) for bits in zip(a, b, strict=True)]))
                 lane += 1
-                if previous is not None:
-                    previous.append(ended)  # this level's or, for the first adder, an addend's most significant bit
-                previous = [chain.cell(ADD, *bits) for bits in zip(a, b, strict=True)]
-                level.append(previous)
             counts = level
             levels.append(counts)
+        adders.end()
         (count,) = counts
-        if previous is not None:
-            count.append(chain.carry)
         for index, counts in enumerate(levels):
             named(index + 1, counts)
 

@@ -8,27 +8,25 @@ An ``ALU`` is a LUT4 beside a carry multiplexer. Its input C is tied to 1, and t
     COUT    = P ? CIN : G
 
 Every documented ``ALU_MODE`` is such a table (``tests/hw/test_element_gowin.py`` holds all of them against yosys' model
-of the cell); the tables below are others, which nextpnr and Apicula pass on as the parameter ``RAW_ALU_LUT``:
+of the cell); the tables below are others, which nextpnr and Apicula pass on as the parameter ``RAW_ALU_LUT``. Not
+checked: a real device with tables that no mode has.
 
-| table    | P         | G     | what the cell does                                                            |
-|----------|-----------|-------|-------------------------------------------------------------------------------|
-| `ADD`    | A ^ B     | A     | A + B + carry                                                                 |
-| `GATED`  | A ^ B ^ D | A ^ B | (A ^ B) + D + carry: the exclusive-or of a lane costs nothing                 |
-| `JOIN`   | 0         | A ^ B | ends one adder with its carry as the sum, starts the next with A ^ B as carry |
-| `CHOOSE` | D ? B : A | 0     | (D ? B : A) + carry                                                           |
+| table    | P             | G     | what the cell does                                                        |
+|----------|---------------|-------|---------------------------------------------------------------------------|
+| `ADD`    | A ^ B         | A     | A + B + carry                                                             |
+| `GATED`  | A ^ B ^ D     | A ^ B | (A ^ B) + D + carry: the exclusive-or of a lane costs nothing             |
+| `JOIN`   | 0             | A ^ B | ends an adder, the carry is its sum; A ^ B is the carry into the next     |
+| `CHOOSE` | D ? B : A     | 0     | (D ? B : A) + carry                                                       |
 
-Joined adders need one cell between them; separate chains would need two, one to bring a carry in and one to take it
-out.
+Joined adders need one cell between them; separate chains need two, one to bring a carry in and one to take it out.
 """
-
-from typing import Any
 
 from amaranth import Const, Instance, Module, Mux, Signal
 from amaranth.hdl import Value, ValueLike
 
 from .shared import mapped
 
-__all__ = ["ADD", "AFTER_SYNTHESIS", "CHOOSE", "GATED", "JOIN", "VERILOG", "CarryChain", "alu"]
+__all__ = ["ADD", "AFTER_SYNTHESIS", "CHOOSE", "GATED", "JOIN", "MODEL", "VERILOG", "CarryChain", "alu"]
 
 ADD, GATED, JOIN, CHOOSE = 0x606A, 0x9066, 0x0006, 0xC0A0
 
@@ -40,7 +38,18 @@ module dorefabric_alu (input I0, I1, I3, CIN, output SUM, COUT);
 endmodule
 """
 """yosys' ``ALU`` has no such parameter: synthesis sees this cell and renames it to ``ALU`` when it is done.
-``ALU_MODE`` must be there for nextpnr, which does nothing to a cell of mode 9."""
+Both parameters must be given: nextpnr reads ``ALU_MODE`` of every cell, and does nothing to one of mode 9."""
+
+MODEL = """\
+module dorefabric_alu (input I0, I1, I3, CIN, output SUM, COUT);
+  parameter [15:0] RAW_ALU_LUT = 0;
+  parameter ALU_MODE = 9;
+  wire [3:0] t = I3 ? RAW_ALU_LUT[15:12] : RAW_ALU_LUT[7:4], g = RAW_ALU_LUT[3:0];
+  wire p = I1 ? (I0 ? t[3] : t[2]) : (I0 ? t[1] : t[0]);
+  assign SUM = p ^ CIN, COUT = p ? CIN : I1 ? (I0 ? g[3] : g[2]) : (I0 ? g[1] : g[0]);
+endmodule
+"""
+"""Simulation model of the cell."""
 
 AFTER_SYNTHESIS = "chtype -set ALU t:dorefabric_alu"
 """Yosys command that makes them ``ALU`` cells."""
@@ -71,10 +80,10 @@ class CarryChain:
         total, carry = Signal(name=f"{name}_sum"), Signal(name=f"{name}_carry")
         a, b, d = (Value.cast(value)[0] for value in (a, b, d))
         if self._instances:
-            ports: dict[str, Any] = {
-                "i_I0": a, "i_I1": b, "i_I3": d, "i_CIN": self.carry, "o_SUM": total, "o_COUT": carry,
-            }  # fmt: skip
-            self._m.submodules[name] = Instance("dorefabric_alu", p_RAW_ALU_LUT=Const(table, 16), **ports)
+            self._m.submodules[name] = Instance(
+                "dorefabric_alu", p_RAW_ALU_LUT=Const(table, 16), p_ALU_MODE=Const(9, 32),
+                i_I0=a, i_I1=b, i_I3=d, i_CIN=self.carry, o_SUM=total, o_COUT=carry,
+            )  # fmt: skip
         else:
             propagate = Signal(name=f"{name}_propagate")
             self._m.d.comb += [

@@ -14,7 +14,7 @@ SPRAM_DEPTH = 1 << 14
 SPRAM_MINIMUM_DEPTH = 1 << 10
 """Words from which an exclusive memory goes there: 16 bits of so many would take four of 30 block RAMs."""
 
-YOSYS_NO_COLLISION_CHECK = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1'1 %i"
+YOSYS_NO_COLLISION_CHECK = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 """Yosys command, after reading Amaranth's RTLIL and before synthesis: a word that is read while it is written may
 read as anything, as `BlockMemory` promises. Without it yosys builds a bypass around every memory. Verilog carries the
 same promise as the attribute ``no_rw_check``."""
@@ -45,14 +45,9 @@ class BlockMemory(wiring.Component):
     """
 
     def __init__(
-        self,
-        *,
-        width: int,
-        depth: int,
-        granularity: int | None = None,
-        exclusive: bool = False,
+        self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False,
         distributed: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.width, self.depth, self.exclusive = width, depth, exclusive
         self.attributes: dict[str, int | str] = {"no_rw_check": 1}
         if distributed:

@@ -19,6 +19,7 @@ from typing import Any
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
+from dorefabric.hw import gowin_chain
 from dorefabric.hw.errors import DorefabricError
 
 from .formal import yosys
@@ -31,6 +32,9 @@ SYNTHESIS = {
     "gowin": ("synth_gowin -nowidelut", "+/gowin/cells_sim.v"),
 }
 """For each technology yosys' synthesis command and the simulation models of its cells."""
+
+_OWN_CELLS = {"gowin": (gowin_chain.VERILOG, gowin_chain.MODEL)}
+"""For synthesis, and for simulation after it, of cells that yosys does not have."""
 
 _REGISTERS = ("$_DFF_P_", "$_DFFE_PP_")
 
@@ -51,10 +55,14 @@ def synthesise(component: Component, technology: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "design.il").write_text(rtlil.convert(component, name="top", platform=_Device(), emit_src=False))
+        empty, model = _OWN_CELLS.get(technology, ("", ""))
+        (folder / "empty.v").write_text(empty)
+        (folder / "model.v").write_text(model)
         script = (
-            f"read_rtlil design.il; {command} -top top; write_rtlil -selected cells.il; design -reset; "
-            f"read_verilog -nooverwrite {models}; read_rtlil cells.il; hierarchy -top top; proc; flatten; opt; "
-            "setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt; aigmap; opt_clean; "
+            f"read_verilog empty.v; read_rtlil design.il; {command} -top top; write_rtlil -selected cells.il; "
+            "design -reset; "
+            f"read_verilog -nooverwrite {models} model.v; read_rtlil cells.il; hierarchy -top top; proc; flatten; opt; "
+            "setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt -nosdff; aigmap; opt_clean; "
             "write_json netlist.json"
         )
         yosys(script, folder)
