@@ -103,19 +103,16 @@ def layers(count: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def random_model(name: str, bits: tuple[int, int], seed: int, size: int | None = None) -> tuple[Any, np.ndarray]:
-    """A reference network with random weights, its batch norms calibrated on random images; and one image.
-
-    ``size`` is the height and width of the images of ImageNet's networks, if other than theirs.
-    """
+def random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.ndarray]:
+    """A reference network with random weights, its batch norms calibrated on random images; and one image."""
     import torch
 
     from dorefabric.sw.models import build_model
 
     torch.manual_seed(seed)
-    model = build_model(name, *bits, size=size)
-    batch = 16 if model.input_shape[1] < 64 else 2
-    images = torch.randint(0, 256, (batch, *model.input_shape), dtype=torch.uint8)
+    model = build_model(name, *bits)
+    shape = tuple(int(axis) for axis in model.input_shape)  # type: ignore[union-attr]
+    images = torch.randint(0, 256, (16 if shape[1] < 64 else 2, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):

@@ -149,6 +149,8 @@ class _Fuser:
         if positions * slices[0].planes.bits.shape[3] > config.tap_depth:
             return None
 
+        stride = total.node.stride[0]
+
         def cost(height: int, width: int, positions: int) -> int:
             cycles = 0
             for part in slices:
@@ -156,7 +158,7 @@ class _Fuser:
                 windows = taps * -(-inputs // config.lanes)
                 if len(slices) == 1 and source.name == self.graph.input.name:  # the host may unfold the windows
                     windows = min(windows, -(-inputs * taps // config.lanes))
-                step = total.node.stride[0] * (pool.stride[0] if positions > 1 else 1)
+                step = stride * (pool.stride[0] if positions > 1 else 1)
                 cycles += tile_cost(config, channels=outputs, height=height, width=width, pool_taps=positions,
                                     steps=planes * source.bits * windows, planes=bits, step=step)  # fmt: skip
             return cycles

@@ -69,8 +69,8 @@ def choose_parts(graph: Graph, config: FabricConfig) -> Grouping:
             trial = settled | dict(zip(own, parts, strict=True))
             cuts = slices | {node.name: count}
             steps = sum(
-                _steps(graph, other, cuts.get(other.name, other.groups),
-                       *(trial.get(end, 1) for end in ends[other.name]), config)
+                _steps(graph, other, cuts.get(other.name, other.groups), trial.get(ends[other.name][0], 1),
+                       trial.get(ends[other.name][1], 1), config)
                 for other in touched
             )  # fmt: skip
             options.append((steps, count, trial))
