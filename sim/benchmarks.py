@@ -237,13 +237,16 @@ def link(config: FabricConfig, error_rate: float, images: int, seed: int, progre
         differences += count
         measured.append({"error_rate": rate, "seconds": seconds, "differences": count, **statistics})
         shown = [str(statistics[name]) for name in shown_statistics]
-        rows.append([f"{100 * rate:g} %", f"{seconds:.1f}", str(count), *shown])
+        efficiency = 1 / (1 + serial.statistics.overhead)  # data in the bytes on the line
+        measured[-1]["efficiency"] = efficiency
+        rows.append([f"{100 * rate:g} %", f"{100 * efficiency:.1f} %", f"{seconds:.1f}", str(count), *shown])
     overhead = measured[1]["seconds"] / measured[0]["seconds"] - 1
-    columns = ["errors", "seconds", "different", *shown_statistics]
+    columns = ["byte errors", "efficiency", "seconds", "values that differ", *shown_statistics]
     return {
         "summary": f"{images} images at {100 * error_rate:g} % byte errors: {differences} differences, "
         f"{100 * overhead:.0f} % more time than without errors",
-        "tables": [(f"link of {config.name}", columns, rows)],
+        "tables": [(f"Serial link of {config.name}, {images} images; efficiency: data in the bytes on the line, both "
+                    f"directions", columns, rows)],
         "differences": differences, "overhead": overhead, "runs": measured, "seed": seed,
     }  # fmt: skip
 
