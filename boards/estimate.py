@@ -3,8 +3,10 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from dorefabric.hw import gowin_chain
 from dorefabric.hw.config import ConfigError, FabricConfig
 
 from .report import Usage, parse_yosys_statistics
@@ -24,12 +26,16 @@ SYNTHESIS = {
 }
 """Yosys' synthesis command of each technology that has cells to count."""
 
+CELLS = {"gowin": gowin_chain.VERILOG}
+AFTER_SYNTHESIS = {"gowin": (gowin_chain.AFTER_SYNTHESIS,)}
+
 
 def before_synthesis(config: FabricConfig) -> str:
     """Yosys commands between reading the design and synthesising it."""
     from dorefabric.hw.memory import YOSYS_NO_COLLISION_CHECK
 
-    commands = [YOSYS_NO_COLLISION_CHECK]
+    # abc9 takes a wire `a[0]`, as Amaranth calls the parts of arrays, for bit 0 of `a` and fails when there is an `a`.
+    commands = [YOSYS_NO_COLLISION_CHECK, r"rename -hide w:*\[*\]*"]
     if config.technology in ("ice40", "gowin"):
         # Given half the clock period in ps (routing takes the rest), ABC saves area rather than levels: 5 % of the LUT.
         commands.append(f"scratchpad -set abc9.D {10**12 // (2 * config.clock_frequency)}")
@@ -68,12 +74,16 @@ def estimate(
         accelerator = design()
     with tempfile.TemporaryDirectory(prefix="dorefabric-") as name:
         work = Path(name)
-        (work / "top.il").write_text(rtlil.convert(accelerator, name="top", emit_src=False))
+        fabric = SimpleNamespace(mapped=True)
+        (work / "top.il").write_text(rtlil.convert(accelerator, name="top", platform=fabric, emit_src=False))
+        (work / "cells.v").write_text(CELLS.get(technology, ""))
         script = "; ".join(
             [
+                "read_verilog cells.v",
                 "read_rtlil top.il",
                 before_synthesis(config),
                 SYNTHESIS[technology],
+                *AFTER_SYNTHESIS.get(technology, ()),
                 "tee -q -o statistics.json stat -json",
             ]
         )

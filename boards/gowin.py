@@ -11,12 +11,15 @@ from amaranth.vendor import GowinPlatform
 from amaranth_boards.resources import ButtonResources, LEDResources, UARTResource
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
+from dorefabric.hw import gowin_chain
+
 __all__ = ["OpenFlow", "TangNano9k", "TangNano20k"]
 
 
 class OpenFlow(GowinPlatform):
     """A Gowin platform whose place and route is ``nextpnr-himbaechel-gowin``."""
 
+    mapped = True
     _apicula_required_tools = ["yosys", "nextpnr-himbaechel-gowin", "gowin_pack"]  # noqa: RUF012
     _apicula_command_templates = [  # noqa: RUF012
         GowinPlatform._apicula_command_templates[0],
@@ -33,6 +36,11 @@ class OpenFlow(GowinPlatform):
         """,
         GowinPlatform._apicula_command_templates[2],
     ]
+
+    def toolchain_prepare(self, fragment: Any, name: str, **kwargs: Any) -> Any:
+        self.add_file("dorefabric_alu.v", gowin_chain.VERILOG)
+        overrides = {"script_after_synth": f"{gowin_chain.AFTER_SYNTHESIS}; write_json {name}.syn.json", **kwargs}
+        return super().toolchain_prepare(fragment, name, **overrides)
 
 
 class TangNano9k(OpenFlow, TangNano9kPlatform):

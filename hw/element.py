@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .element_ecp5 import MAPPED_LANES, map_element
+from .element_gowin import connect_element
 from .popcount import Popcount, popcount
 from .shared import mapped
 
@@ -56,6 +57,9 @@ class Element(wiring.Component):
                 accumulator_bits=len(self.accumulator),
             )  # fmt: skip
             m.d.comb += self.accumulator.eq(accumulator)
+            return m
+        if self.technology == "gowin" and mapped(platform):
+            connect_element(m, self)
             return m
         m.submodules.mismatches = mismatches = Popcount(self.lanes, self.technology)
         m.d.comb += mismatches.lanes.eq(self.activations ^ self.weights)

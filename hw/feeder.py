@@ -10,6 +10,7 @@ from .descriptor import LEVEL_BITS, Level, coordinate_bits, descriptor_layout
 from .isa import PAIR_FIELDS, TAP_FIELDS, Field
 from .loops import Loops, times
 from .pipeline import delay
+from .timing import program_latency
 
 __all__ = ["Feeder"]
 
@@ -27,9 +28,8 @@ class Feeder(wiring.Component):
     """Issues the steps of a descriptor, one a cycle, and addresses the memories for them.
 
     The only unit that waits (see `Loops`); what it sends out is never held up. Addresses are kept incrementally: no
-    multiplier. Stages are numbered in cycles after the issue, as in `timing.Pipeline`; the position in the image
-    (row_base, column_offset, x, y) and the weights' channel tile live at stage 1 and move on when the last step of a
-    tile passes there.
+    multiplier. Stage 1 is cycle *program* of `timing.Pipeline`; the position in the image (row_base, column_offset, x,
+    y) and the weights' channel tile live there and move on when the last step of a tile passes.
 
     While no descriptor runs, the host reads the feature memory through the same stages: a ``host_read`` held with its
     address and bank gives the word to row 0 of the rotation network.
@@ -38,14 +38,15 @@ class Feeder(wiring.Component):
     -------
     descriptor, start : In; fields (static) and the strobe that begins it
     tap_address, pair_address : Out; of tap and program memory, cycle 0
-    tap_word, pair_word : In; cycle 1
+    tap_word, pair_word : In; cycle ``program``
+    hold : In; no step is issued in this cycle
     host_read, host_address, host_bank : In
-    addresses : Out, one per bank, cycle 5
-    rotation, valid : Out; cycle 5 (they are ahead of the words by the memory's latency)
-    weight_address : Out; cycle 3
-    double : Out; cycle 3, with ``enable``: the accumulators double before this step
-    enable : Out; cycle 3, a step
-    level : Out; cycle 3, `Level` of a tile's last step
+    addresses : Out, one per bank, cycle ``addresses``
+    rotation, valid : Out; cycle ``addresses`` (they are ahead of the words by the memory's latency)
+    weight_address : Out; cycle ``sums``
+    double : Out; cycle ``sums``, with ``enable``: the accumulators double before this step
+    enable : Out; cycle ``sums``, a step
+    level : Out; cycle ``sums``, `Level` of a tile's last step
     active, issue, stall : Out; cycle 0, for the counters
     """
 
@@ -56,6 +57,7 @@ class Feeder(wiring.Component):
             {
                 "descriptor": In(descriptor_layout(config)),
                 "start": In(1),
+                "hold": In(1),
                 "tap_address": Out(ceil_log2(config.tap_depth)),
                 "tap_word": In(32),
                 "pair_address": Out(ceil_log2(config.program_depth)),
@@ -83,6 +85,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             loops.descriptor.eq(d),
             loops.start.eq(self.start),
+            loops.hold.eq(self.hold),
             self.active.eq(loops.active),
             self.issue.eq(loops.issue),
             self.stall.eq(loops.stall),
@@ -97,11 +100,12 @@ class Feeder(wiring.Component):
         with m.Elif(loops.level == Level.POOL):
             m.d.sync += tap_start.eq(tap_start + d.taps + 1)
 
-        # Flags along the stages.
-        level_1 = delay(m, loops.level, 1, name="level", reset=True)
-        first_chunk = delay(m, loops.first_chunk, 3, name="first_chunk")
-        first_of_pair = delay(m, loops.first_of_pair, 1, name="first_of_pair")
-        issue_2 = delay(m, loops.issue, 2, name="issue", reset=True)
+        # Flags along the stages, which begin when tap and pair are there.
+        late = program_latency(config.technology)
+        level_1 = delay(m, loops.level, late, name="level", reset=True)
+        first_chunk = delay(m, loops.first_chunk, late + 2, name="first_chunk")
+        first_of_pair = delay(m, loops.first_of_pair, late, name="first_of_pair")
+        issue_2 = delay(m, loops.issue, late + 1, name="issue", reset=True)
         first_of_pair_2 = delay(m, first_of_pair, 1, name="first_of_pair_late")
         m.d.comb += [
             self.enable.eq(delay(m, issue_2, 1, name="issue_late", reset=True)),

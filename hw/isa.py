@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = [
+    "BLOCK_WORDS",
     "COUNTER_WORDS",
     "DESCRIPTOR_FIELDS",
     "DESCRIPTOR_WORDS",
@@ -32,8 +33,8 @@ class Field:
     signed: bool = False
 
 
-DESCRIPTOR_WORDS = 20
-"""Words from one descriptor to the next: 16 of parameters, 4 that the circuit writes back."""
+DESCRIPTOR_WORDS = 22
+"""Words from one descriptor to the next: 18 of parameters, 4 that the circuit writes back."""
 
 DESCRIPTOR_FIELDS = (
     Field("last", 0, 0, 1, "stop after this descriptor"),
@@ -72,9 +73,16 @@ DESCRIPTOR_FIELDS = (
     Field("out_width", 14, 16, 16, "pixels of a stored row, after which the next begins"),
     Field("out_group_step", 15, 0, 16, "out_stride * out_pixel_step: address step when the bank wraps to 0"),
     Field("wrap_width", 15, 16, 16, "input columns after which the pixels go on in the next image row"),
+    Field("weight_source", 16, 0, 16, "feature address from which weights are copied to weight_base, before all else"),
+    Field("weight_words", 16, 16, 16, "weight words to copy, 0 for none"),
+    Field("threshold_source", 17, 0, 16, "feature address from which thresholds are copied to threshold_base"),
+    Field("threshold_entries", 17, 16, 16, "threshold entries to copy, 0 for none"),
 )
 
-COUNTER_WORDS = {"cycles": 16, "steps": 17, "stalls": 18, "completed": 19}
+BLOCK_WORDS = {"weights": 16, "thresholds": 17}
+"""Words of a descriptor that name a block to copy; the circuit does not keep them."""
+
+COUNTER_WORDS = {"cycles": 18, "steps": 19, "stalls": 20, "completed": 21}
 """Words of a descriptor that the circuit writes when the layer ends: clock cycles from descriptor fetch to
 the last stored word, array steps issued, cycles the issue waited for the drain, and a run count."""
 

@@ -30,7 +30,7 @@ class RunningMaximum(wiring.Component):
     The planes of the maximum so far are in a memory addressed by plane and slot. As long as a new code's bits equal
     those of the maximum, the comparison is *open*; the first difference decides which of the two the lower planes are
     taken from. Latency 1 from ``bits`` to ``maximum``; throughput: one slot of ``columns`` bits a cycle, and the same
-    plane and slot again after at least four cycles.
+    plane and slot again after at least four cycles. A *slot* is a row here: cycles without ``valid`` are passed over.
 
     Members
     -------
@@ -45,7 +45,7 @@ class RunningMaximum(wiring.Component):
         super().__init__(
             {
                 "plane": In(field_widths(config)["planes"]),
-                "slot": In(ceil_log2(config.drain_slots)),
+                "slot": In(ceil_log2(config.row_slots)),
                 "first_plane": In(1),
                 "first_position": In(1),
                 "valid": In(1),
@@ -56,9 +56,12 @@ class RunningMaximum(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        columns, slots = self.config.columns, self.config.drain_slots
+        columns, slots = self.config.columns, self.config.row_slots
         address = Cat(self.slot, self.plane)
-        m.submodules.planes = planes = BlockMemory(width=columns, depth=1 << len(address))
+        # A few words that are worth a block RAM where there are no others.
+        m.submodules.planes = planes = BlockMemory(
+            width=columns, depth=1 << len(address), distributed=self.config.technology == "gowin"
+        )
 
         maximum = Signal(columns, reset_less=True)
         # Per column and slot: the codes are equal so far; if not, the new one is the larger.
@@ -66,21 +69,27 @@ class RunningMaximum(wiring.Component):
         equal_before = Signal(columns)
         larger_before = Signal(columns)
         best = Signal(columns)
-        ring = delay(m, Cat(equal, larger), slots - 1, name="comparison")
+        ring = Cat(equal, larger)
+        for index in range(slots - 1):
+            register = Signal(2 * columns, name=f"comparison_{index}", reset_less=True)
+            with m.If(self.valid):
+                m.d.sync += register.eq(ring)
+            ring = register
         m.d.comb += [
             best.eq(Mux(self.first_position, 0, planes.read_data)),
             equal_before.eq(ring[:columns] | self.first_plane.replicate(columns)),
             larger_before.eq(ring[columns:]),
         ]
-        m.d.sync += [
-            equal.eq(equal_before & ~(self.bits ^ best)),
-            larger.eq((equal_before & self.bits) | (~equal_before & larger_before)),
-            maximum.eq(
-                (equal_before & (self.bits | best))
-                | (~equal_before & larger_before & self.bits)
-                | (~equal_before & ~larger_before & best)
-            ),
-        ]
+        with m.If(self.valid):
+            m.d.sync += [
+                equal.eq(equal_before & ~(self.bits ^ best)),
+                larger.eq((equal_before & self.bits) | (~equal_before & larger_before)),
+            ]
+        m.d.sync += maximum.eq(
+            (equal_before & (self.bits | best))
+            | (~equal_before & larger_before & self.bits)
+            | (~equal_before & ~larger_before & best)
+        )
         m.d.comb += [
             self.maximum.eq(maximum),
             planes.read_address.eq(address),

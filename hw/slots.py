@@ -33,7 +33,7 @@ class SlotCounter(wiring.Component):
     active : Out; a drain is going on
     plane, slot, row : Out; which row the slot belongs to, if it is below ``rows``
     result : Out; active, and the slot belongs to a row of the array
-    complete : Out; the last slot of a row
+    row_ends, complete : Out; the last slot of a row; of one that the array has
     first_plane, last_slot, last : Out; the most significant plane; the last slot of a plane; of the drain
     """
 
@@ -47,8 +47,9 @@ class SlotCounter(wiring.Component):
                 "active": Out(1),
                 "plane": Out(planes),
                 "slot": Out(ceil_log2(config.drain_slots)),
-                "row": Out(ceil_log2(config.drain_slots)),
+                "row": Out(ceil_log2(config.row_slots)),
                 "result": Out(1),
+                "row_ends": Out(1),
                 "complete": Out(1),
                 "first_plane": Out(1),
                 "last_slot": Out(1),
@@ -64,7 +65,8 @@ class SlotCounter(wiring.Component):
             self.last.eq(self.active & self.last_slot & (self.plane == 0)),
             self.row.eq(self.slot[shared:]),
             self.result.eq(self.active & (self.slot < self.config.rows * self.config.threshold_columns)),
-            self.complete.eq(self.result & self.slot[:shared].all()),
+            self.row_ends.eq(self.active & self.slot[:shared].all()),
+            self.complete.eq(self.result & self.row_ends),
         ]
         with m.If(self.start):
             m.d.sync += [self.active.eq(1), self.plane.eq(self.planes), self.slot.eq(0), self.first_plane.eq(1)]

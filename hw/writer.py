@@ -84,9 +84,15 @@ class Writer(wiring.Component):
         after = tuple(Signal.like(signal, name=f"{signal.name}_after") for signal in now)
         after_pixel, after_bank, after_phase, after_left, after_row_base, after_row_bank = after
         next_row_base, next_row_bank = Signal.like(row_base), Signal(range(2 * rows))
+        # Sums of what stands still.
+        back, wrapped_step = (Signal.like(pixel, name=name, reset_less=True) for name in ("back", "wrapped_step"))
+        m.d.sync += [
+            back.eq(d.out_pixel_step - d.out_group_step),
+            wrapped_step.eq(d.out_row_step + d.out_group_step),
+        ]
         m.d.comb += [
             next_row_bank.eq(row_bank + d.out_bank_step),
-            next_row_base.eq(row_base + d.out_row_step + Mux(next_row_bank >= rows, d.out_group_step, 0)),
+            next_row_base.eq(row_base + Mux(next_row_bank >= rows, wrapped_step, d.out_row_step)),
             *(moved.eq(signal) for moved, signal in zip(after, now, strict=True)),
         ]
         in_image = Signal()
@@ -103,7 +109,7 @@ class Writer(wiring.Component):
                 m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
                 with m.If(bank != rows - 1):
                     # Back to the same place in the next bank.
-                    m.d.comb += after_pixel.eq(pixel + d.out_pixel_step - d.out_group_step)
+                    m.d.comb += after_pixel.eq(pixel + back)
                 with m.Else():
                     m.d.comb += after_bank.eq(0)
 
@@ -136,10 +142,10 @@ class Writer(wiring.Component):
         m.submodules.pool = pool = RunningMaximum(config)
         m.d.comb += [
             pool.plane.eq(slots.plane),
-            pool.slot.eq(slots.slot),
+            pool.slot.eq(slots.row),
             pool.first_plane.eq(delay(m, slots.first_plane, 1, name="first_plane")),
             pool.first_position.eq(delay(m, first_position, 1, name="first_position_late")),
-            pool.valid.eq(delay(m, slots.active, 1, name="active", reset=True)),
+            pool.valid.eq(delay(m, slots.row_ends, 1, name="row_ends", reset=True)),
             pool.bits.eq(self.bits),
         ]
 

@@ -21,10 +21,10 @@ from dorefabric.sw.graph import Graph
 from dorefabric.sw.interpret import interpret
 from dorefabric.sw.program import Program
 from dorefabric.sw.random_graphs import random_images, random_layer
-from dorefabric.sw.reference import evaluate
+from dorefabric.sw.reference import evaluate, evaluate_output
 
-__all__ = ["LAYERS_CONFIG", "Progress", "cnv", "compare_layers", "gates", "layers", "link", "mnist", "random_layers",
-           "random_model"]  # fmt: skip
+__all__ = ["LAYERS_CONFIG", "Progress", "cifar", "cnv", "compare_layers", "gates", "layers", "link", "mnist",
+           "random_layers", "random_model"]  # fmt: skip
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -36,13 +36,13 @@ LAYERS_CONFIG = FabricConfig(
 
 
 def compare_layers(
-    link: Any, program: Program, graph: Graph, images: np.ndarray
+    link: Any, program: Program, graph: Graph, images: np.ndarray, done: Callable[[int], None] | None = None
 ) -> tuple[int, list[list[str]], list[dict[str, Any]]]:
     """Run ``images`` layer by layer on a link; differences from the golden model, table rows, cycle counters."""
     expected = evaluate(graph, images)
     accelerator = Accelerator(link)
     accelerator.load(program)
-    _, tensors = accelerator.trace(images)
+    _, tensors = accelerator.trace(images, progress=done)
     differences = 0
     rows = []
     for counters in accelerator.layer_counters():
@@ -111,7 +111,7 @@ def random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.n
 
     torch.manual_seed(seed)
     model = build_model(name, *bits)
-    shape = tuple(int(axis) for axis in model.input_shape)  # type: ignore[union-attr]
+    shape: tuple[int, int, int] = model.input_shape  # type: ignore[assignment]
     images = torch.randint(0, 256, (16 if shape[1] < 64 else 2, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():
@@ -199,6 +199,60 @@ def mnist(
     }  # fmt: skip
 
 
+def cifar(
+    checkpoint: str, data_dir: str, config: FabricConfig, simulate: int, seed: int, progress_bar: Progress
+) -> dict[str, Any]:
+    """A trained CIFAR-10 network on a board's configuration.
+
+    The golden model on all test images, ``simulate`` of them on the circuit layer by layer, cycles and time of an
+    image, and the least time of its input and output on the serial line.
+    """
+    from dorefabric.sw.datasets import load_dataset
+    from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
+
+    images, labels = load_dataset("cifar10", data_dir, "test")
+    graph = lower(load_model(checkpoint), name=Path(checkpoint).stem)
+    program = compile_graph(graph, config)
+    with progress_bar("golden model", len(images)) as done:
+        result = evaluate_output(graph, images, progress=done)
+    accuracy = float(np.mean(result.reshape(len(images), -1).argmax(1) == labels))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(images), simulate, replace=False))
+    with progress_bar("compiling the simulation", 1) as done:
+        link = VerilatorLink(config)
+        done(1)
+    try:
+        with progress_bar("Verilator", simulate) as done:
+            differences, rows, counters = compare_layers(link, program, graph, images[chosen], done)
+    finally:
+        link.close()
+    cycles = sum(item["cycles"] for item in counters)
+    predicted = program.report()["cycles"]
+    frequency = config.clock_frequency
+    # Every word is four characters of ten bits; frames and answers come on top.
+    words = [
+        sum(program.forms[step.load.form].pack(images[:1], step.load.first_row, step.load.rows).size
+            for step in program.steps if step.load is not None),
+        sum(write.words.size for step in program.steps for write in step.writes),
+        program.output.layout.size * program.output.layout.bank_pitch * config.bus_words,
+    ]  # fmt: skip
+    line = sum(words) * 40 / config.baud_rate
+    return {
+        "summary": f"{graph.name} on {config.name}: {100 * accuracy:.2f} % of {len(images):,} test images; "
+        f"{cycles:,} cycles = {1000 * cycles / frequency:.1f} ms an image at {frequency / 1e6:g} MHz "
+        f"({cycles - predicted:+d} from the prediction), weights streamed by the host: {words[1]:,} words; input and "
+        f"output take at least {1000 * line:.0f} ms of the serial line; {differences} differences on every layer of "
+        f"{simulate} images in Verilator",
+        "tables": [(f"{graph.name}, {config.total_lanes:,} lanes",
+                    ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
+        "differences": differences + abs(cycles - predicted), "accuracy": accuracy, "images": len(images),
+        "simulated": simulate, "cycles": cycles, "predicted_cycles": predicted,
+        "milliseconds": 1000 * cycles / frequency,
+        "input_words": words[0], "streamed_words": words[1], "output_words": words[2], "line_milliseconds": 1000 * line,
+        "layers": counters, "seed": seed, "config": config.to_dict(),
+    }  # fmt: skip
+
+
 def _digits_program(config: FabricConfig, seed: int) -> tuple[Graph, Program, np.ndarray]:
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.lower import lower
@@ -251,14 +305,14 @@ def link(config: FabricConfig, error_rate: float, images: int, seed: int, progre
     }  # fmt: skip
 
 
-def gates(config: FabricConfig, seed: int, progress_bar: Progress) -> dict[str, Any]:
+def gates(config: FabricConfig, device: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """The synthesised netlist of a board's core, on one digits image."""
     from dorefabric.sim.gates import GateLevelLink
 
     graph, program, inputs = _digits_program(config, seed)
     started = time.perf_counter()
     with progress_bar("synthesis and simulation model", 1) as done:
-        netlist = GateLevelLink(config)
+        netlist = GateLevelLink(config, device=device)
         done(1)
     try:
         differences, rows, counters = compare_layers(netlist, program, graph, inputs[:1])

@@ -102,7 +102,7 @@ def _infer(node: Node, inputs: list[Node]) -> Edge:
             _check_weights(node)
             return make_convolution(node.name, inputs[0], node.weights, weight_bits=node.weight_bits,
                                     bipolar=node.bipolar, stride=node.stride, padding=node.padding,
-                                    groups=node.groups).edge
+                                    groups=node.groups, bias=node.bias).edge
         case Add():
             if not all(_is_integer(factor) and factor for factor in node.factors):
                 raise GraphError(f"{node.name}: factors must be integers other than 0, not {node.factors}")

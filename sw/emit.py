@@ -67,11 +67,12 @@ def emit(stage: Stage, piece: Piece, bases: tuple[int, int], band: tuple[int, in
         "out_pixel_step": target.pixel_pitch, "out_plane_step": target.chunks,
         "out_stride": target.stride, "out_segment": tile % config.segments, "out_width": width,
         "out_group_step": target.group_pitch,
+        "weight_source": 0, "weight_words": 0, "threshold_source": 0, "threshold_entries": 0,
     }  # fmt: skip
     # What earlier passes have seen to: one displacement leads from one input to the other, and only loaded bands split.
     assert len({(layout.pitch, layout.pixel_pitch, layout.stride, layout.planes) for layout in sources}) == 1
     assert banded or first_row == 0
-    _check_fields(stage, fields)
+    _check_fields(stage, fields, config)
     return Run(fields, pairs, taps)
 
 
@@ -129,7 +130,13 @@ def _displacement(stage: Stage, value: int, last: int, size: int) -> int:
     )
 
 
-def _check_fields(stage: Stage, fields: dict[str, int]) -> None:
+def _check_fields(stage: Stage, fields: dict[str, int], config: FabricConfig) -> None:
+    for name in ("in_width", "in_height", "out_width", "y_count", "x_stride", "y_stride", "out_stride"):
+        if fields[name] > config.image_size:
+            raise CompileError(
+                f"{stage.name}: {name} is {fields[name]}, but image_size is {config.image_size}: "
+                f"generate a configuration with image_size of at least {fields[name]}"
+            )
     for field in DESCRIPTOR_FIELDS:
         if field.name in fields:
             _check_range(stage, field.name, fields[field.name], 1 << field.width)

@@ -18,6 +18,7 @@ from dorefabric.hw.isa import (
     Field,
     decode_fields,
 )
+from dorefabric.hw.registers import address
 from dorefabric.hw.timing import LOOP_COUNTS
 
 from .memories import InterpreterError, Memories, words_to_bits
@@ -39,13 +40,16 @@ def read_descriptor(memories: Memories, address: int) -> dict[str, int]:
 
 
 def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
-    """Run one descriptor on all images: read features, store features. Counters are the caller's matter.
+    """Run one descriptor on all images: copy blocks, read features, store features. Counters are the caller's matter.
 
     Accumulators wrap modulo 2**accumulator_bits, exactly as in the circuit; comparisons look at their low
     threshold_bits. Raises `InterpreterError` where the circuit's result would be undefined: an address beyond a
     memory's depth, a word that is both read and stored, an output stride of zero. A loop count of zero does nothing.
     """
     d = descriptor
+    _copy(memories, d["weight_source"], d["weight_words"], memories.weights, d["weight_base"], "weights")
+    _copy(memories, d["threshold_source"], d["threshold_entries"], memories.thresholds, d["threshold_base"],
+          "thresholds")  # fmt: skip
     if d["out_stride"] == 0:
         raise InterpreterError("descriptor field out_stride must not be 0")
     if any(d[name] == 0 for name in (*LOOP_COUNTS, "out_width")):
@@ -73,6 +77,21 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
             else:
                 codes[part] = compare.codes(counts)
     _store(memories, d, codes, destination)
+
+
+def _copy(memories: Memories, source: int, count: int, target: np.ndarray, base: int, space: str) -> None:
+    """``count`` words of all columns from a feature address. What is copied is the same for all images."""
+    if count == 0:
+        return
+    config = memories.config
+    _check_depth(space, base + count - 1, len(target))
+    size = target[:count].size
+    pitch = config.bank_pitch * config.bus_words
+    addresses = -(-size // (config.rows * config.bus_words))
+    _check_depth("features", source + addresses - 1, config.feature_depth)
+    words = memories.read(address("features", source * pitch), addresses * pitch).reshape(-1, addresses, pitch)[0]
+    block = words[:, : config.rows * config.bus_words].reshape(-1)[:size]
+    memories.write(address(space, base * target[0].size), block)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ class _Fuser:
         if pool.kernel != pool.stride or pool.padding != (0, 0) or isinstance(total.node, Add):
             return None
         source, config, bits = total.inputs[0], self.config, node.edge.bits or 0
+        stride = total.node.stride[0]
         channels, height, width = node.edge.shape
         _, pooled_height, pooled_width = pool.edge.shape
         positions = pool.kernel[0] * pool.kernel[1]
@@ -181,6 +182,8 @@ class _Fuser:
                 first = part.tile * self.config.columns
                 stored[first : first + len(values)] = values
             constants = stored[output.positions(self.config)]
+            if isinstance(node, Convolution) and node.bias is not None:
+                constants = constants + slices[0].planes.divisor * node.bias
         positions = pool[0] * pool[1] * output.shape[1] * output.shape[2]
         if isinstance(node, Add):
             factor_bits = [max(1, abs(factor).bit_length()) for factor in node.factors]
@@ -222,6 +225,8 @@ class _Fuser:
                     f"{node.name}: {node.weight_bits}-bit weights exceed weight_bits = {config.weight_bits} "
                     f"of configuration {config.name!r}"
                 )
+            if thresholds is not None and node.bias is not None:
+                thresholds = thresholds - node.bias[:, None]
             slices = tuple(self._convolution_slices(node, total.inputs[0], thresholds, falling))
         self._check_counts(node, slices, bits)
         return slices

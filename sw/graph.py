@@ -59,6 +59,7 @@ class Convolution(Node):
     weights : int64 (C_out, C_in / groups, kernel height, kernel width). bipolar=True: odd integers
     2q − (2**weight_bits − 1); bipolar=False: two's complement of weight_bits bits.
     groups : the channels fall into as many equal parts, and an output channel sees those of its own part
+    bias : int64 (C_out,) added to the accumulators, or None
     """
 
     weights: np.ndarray
@@ -67,6 +68,7 @@ class Convolution(Node):
     stride: tuple[int, int]
     padding: tuple[int, int]
     groups: int = 1
+    bias: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -187,11 +187,29 @@ def _resnet18(bits: Bits) -> nn.Module:
     return ResNet18(bits)
 
 
+def _cifar_small(bits: Bits) -> nn.Module:
+    """CIFAR-10 in a memory of 1 Mbit for weights and feature maps together: 806 kbit of weights at W = 1.
+
+    The last layer has the bits of the others, because 8-bit weights alone would take 240 kbit more.
+    """
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 3, 64, 3, 1, pool=True, first=True),   # 64 x 16 x 16
+        conv2=_conv(bits, 64, 128, 3, 1, pool=True),             # 128 x 8 x 8
+        conv3=_conv(bits, 128, 128, 3, 1),                       # 128 x 8 x 8
+        conv4=_conv(bits, 128, 192, 3, 1, pool=True),            # 192 x 4 x 4
+        conv5=_conv(bits, 192, 192, 3, 1),                       # 192 x 4 x 4
+        flatten=nn.Flatten(),
+        output=QuantLinear(192 * 4 * 4, CLASSES, bits.weight),
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     "digits": ModelSpec("digits", (1, 8, 8), _digits),
     "resnet-digits": ModelSpec("digits", (1, 8, 8), ResidualDigits),
     "mlp": ModelSpec("mnist", (1, 28, 28), _mlp),
     "lenet": ModelSpec("mnist", (1, 28, 28), _lenet),
+    "cifar-small": ModelSpec("cifar10", (3, 32, 32), _cifar_small),
     "cnv": ModelSpec("cifar10", (3, 32, 32), _cnv),
     "svhn": ModelSpec("svhn", (3, 40, 40), _svhn),
     "alexnet": ModelSpec("imagenet", (3, 224, 224), _alexnet),

@@ -74,7 +74,7 @@ def make_input(name: str, shape: tuple[int, int, int], bits: int) -> Input:
 
 def make_convolution(name: str, source: Node, weights: np.ndarray, *, weight_bits: int, bipolar: bool = True,
                      stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0), groups: int = 1,
-                     weight_scale: float | Sequence[float] = 1.0) -> Convolution:
+                     weight_scale: float | Sequence[float] = 1.0, bias: np.ndarray | None = None) -> Convolution:
     """A convolution of the codes of ``source``; a fully connected layer when the kernel covers the map.
 
     Parameters
@@ -83,6 +83,8 @@ def make_convolution(name: str, source: Node, weights: np.ndarray, *, weight_bit
         See `graph.Convolution`; kept as int64.
     weight_scale : float or C_out floats
         Real value of a weight of 1, for the scale of the output edge.
+    bias : integers (C_out,) or None
+        Added to the accumulators.
 
     Raises
     ------
@@ -99,9 +101,14 @@ def make_convolution(name: str, source: Node, weights: np.ndarray, *, weight_bit
     kernel = (weights.shape[2], weights.shape[3])
     size = output_size(name, source.edge.shape[1:], kernel, stride, padding)
     low, high = accumulator_bounds(weights, source.edge, padding != (0, 0))
+    if bias is not None:
+        bias = np.ascontiguousarray(bias, np.int64)
+        if bias.shape != (len(weights),):
+            raise GraphError(f"{name}: a bias of shape {bias.shape} does not fit {len(weights)} output channels")
+        low, high = low + bias, high + bias
     edge = Edge((len(weights), *size), int(low.min()), int(high.max()), None,
                 _scaled(source.edge.scale, weight_scale))
-    return Convolution(name, (source.name,), edge, weights, weight_bits, bipolar, stride, padding, groups)
+    return Convolution(name, (source.name,), edge, weights, weight_bits, bipolar, stride, padding, groups, bias)
 
 
 def make_average_pool(name: str, source: Node, kernel: tuple[int, int], stride: tuple[int, int],
@@ -174,8 +181,11 @@ def make_add(name: str, sources: Sequence[Node], factors: Sequence[int] | None =
                tuple(int(f) for f in factors))
 
 
-def make_threshold(name: str, source: Node, thresholds: np.ndarray, falling: np.ndarray) -> Threshold:
+def make_threshold(name: str, source: Node, thresholds: np.ndarray, falling: np.ndarray,
+                   unit: float | None = None) -> Threshold:
     """Accumulators of ``source`` to codes of as many bits as 2**bits - 1 thresholds a channel ask for.
+
+    ``unit`` is the real value of one step between codes; ``None`` is 1 / (2**bits - 1).
 
     Raises
     ------
@@ -189,7 +199,7 @@ def make_threshold(name: str, source: Node, thresholds: np.ndarray, falling: np.
     if thresholds.shape != (channels, count) or count == 0 or count & (count + 1):
         raise GraphError(f"{name}: thresholds must have the shape ({channels}, 2**bits - 1), "
                          f"not {thresholds.shape}")
-    edge = Edge(source.edge.shape, 0, count, count.bit_length(), 1.0 / count)
+    edge = Edge(source.edge.shape, 0, count, count.bit_length(), 1.0 / count if unit is None else unit)
     return Threshold(name, (source.name,), edge, thresholds, falling)
 
 

@@ -157,7 +157,8 @@ def _convolution(node: Convolution, source: Node) -> Operation:
         # One product for the whole batch: many small ones cost more in BLAS threads than they compute.
         columns = windows.transpose(1, 4, 5, 0, 2, 3).reshape(node.groups, weights.shape[2], -1)
         product = (weights @ columns).reshape(channels, count, height, width)
-        return product.transpose(1, 0, 2, 3).astype(np.int64, order="C")
+        sums = product.transpose(1, 0, 2, 3).astype(np.int64, order="C")
+        return sums if node.bias is None else sums + node.bias[:, None, None]
 
     return run
 

@@ -157,5 +157,6 @@ def tile_cost(
     descriptor = {
         "channel_tiles": -(-channels // config.columns), "y_count": height, "x_tiles": -(-width // config.rows),
         "pool_taps": pool_taps, "pairs": steps, "taps": 1, "chunks": 1, "planes": planes,
+        "weight_words": 0, "threshold_entries": 0,
     }  # fmt: skip
     return descriptor_cycles(config, descriptor).cycles

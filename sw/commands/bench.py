@@ -1,4 +1,4 @@
-"""Measure a figure: random layers, networks, CNV, MNIST, the link under errors, the gate-level netlist."""
+"""Measure a figure: random layers, networks, CNV, MNIST, CIFAR-10, the link under errors, the gate-level netlist."""
 
 import argparse
 from typing import Any
@@ -34,9 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     link.add_argument("--board", default="icebreaker", metavar="NAME")
     link.add_argument("--error-rate", type=float, default=0.001, metavar="P")
     link.add_argument("--images", type=int, default=10)
+    cifar = figures.add_parser("cifar", help="a trained CIFAR-10 network: accuracy, cycles and time of an image")
+    cifar.add_argument("checkpoint", metavar="FILE.pt", help="of `dorefabric train cifar10`")
+    cifar.add_argument("--data-dir", required=True, metavar="DIR")
+    cifar.add_argument("--board", default="icebreaker", metavar="NAME")
+    cifar.add_argument("--simulate", type=int, default=10, metavar="N", help="images through Verilator")
     gates = figures.add_parser("gates", help="the synthesised netlist on one digits image")
     gates.add_argument("--board", default="icebreaker", metavar="NAME")
-    for figure in (layers, networks, cnv, mnist, link, gates):
+    for figure in (layers, networks, cnv, mnist, link, cifar, gates):
         figure.add_argument("--update", metavar="README.md", help="put the tables between the figure's marks there")
         figure.add_argument("--seed", type=int, default=0)
         figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.sim.tables import markdown, provenance, update
 
     figure = networks if args.figure == "networks" else getattr(benchmarks, args.figure)
-    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed")
+    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint")
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
         chosen = args.board is not None or args.config is not None
@@ -56,7 +61,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     elif "board" in args:
         from dorefabric.boards import get_board
 
-        options["config"] = get_board(args.board).config
+        board = get_board(args.board)
+        options["config"] = board.config
+        if args.figure == "gates":
+            options["device"] = board.device
     if "bits" in args:
         options["bits"] = parse_bits(args.bits)[:2]
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)

@@ -5,16 +5,20 @@ from collections.abc import Iterator
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.descriptor import COUNTS, Level, field_widths
-from dorefabric.hw.isa import DESCRIPTOR_FIELDS
 
 __all__ = ["held", "random_descriptor", "tile_levels", "tile_origins"]
 
 
+BLOCKS = ("weight_source", "weight_words", "threshold_source", "threshold_entries")
+"""Fields that the circuit does not keep."""
+
+
 def random_descriptor(config: FabricConfig, rng: random.Random) -> dict[str, int]:
     """Fields within what the circuit holds, with small loop counts."""
-    fields = {field.name: rng.randrange(1 << field_widths(config)[field.name]) for field in DESCRIPTOR_FIELDS}
+    fields = {name: rng.randrange(1 << width) for name, width in field_widths(config).items()}
     small = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes", "out_stride")
     fields |= {name: rng.randint(1, 3) for name in small}
+    fields |= {name: rng.randint(0, 3) for name in BLOCKS}
     fields["x_stride"] = rng.randint(1, 3)
     return fields | {
         "in_width": rng.randint(1, 20), "in_height": rng.randint(1, 6),
@@ -25,8 +29,8 @@ def random_descriptor(config: FabricConfig, rng: random.Random) -> dict[str, int
 
 
 def held(fields: dict[str, int]) -> dict[str, int]:
-    """The descriptor as the circuit holds it: counts less one."""
-    return {name: value - 1 if name in COUNTS else value for name, value in fields.items()}
+    """The descriptor as the circuit holds it: counts less one, without blocks to copy."""
+    return {name: value - 1 if name in COUNTS else value for name, value in fields.items() if name not in BLOCKS}
 
 
 def tile_levels(d: dict[str, int]) -> Iterator[tuple[int, int, int, int, int]]:

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from simulate import refusal, simulate
+from simulate import simulate
 
 from dorefabric.hw.memory import BlockMemory
 
@@ -35,8 +35,3 @@ def test_reads_what_was_written(width: int, granularity: int | None) -> None:
                     model[write] = model[write] & ~mask | word & mask
 
     simulate(component, bench)
-
-
-def test_an_exclusive_memory_has_no_granularity() -> None:
-    message = refusal(lambda: BlockMemory(width=32, depth=16, granularity=8, exclusive=True))
-    assert message == "an exclusive memory is written a word at a time"

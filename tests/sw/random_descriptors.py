@@ -3,7 +3,7 @@
 import numpy as np
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.isa import DESCRIPTOR_FIELDS, PAIR_FIELDS, TAP_FIELDS, encode_fields
+from dorefabric.hw.isa import DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, PAIR_FIELDS, TAP_FIELDS, encode_fields
 from dorefabric.sw.memories import Memories
 
 __all__ = ["PAIR_BASE", "random_case"]
@@ -59,7 +59,18 @@ def random_case(config: FabricConfig, rng: np.random.Generator, batch: int = 1) 
     if d["out_base"] + size > config.feature_depth:
         return random_case(config, rng, batch)
 
-    memories.program[:20] = np.array(encode_fields(DESCRIPTOR_FIELDS, d, 20), np.uint64).astype(np.uint32)
+    for space, words, per_word in (("weight", "weight_words", config.columns * config.bus_words),
+                                   ("threshold", "threshold_entries", config.columns)):  # fmt: skip
+        if draw(0, 2):
+            continue
+        depth = config.weight_depth if space == "weight" else config.threshold_depth
+        room = half * config.rows * config.bus_words // per_word
+        d[words] = draw(1, min(depth - d[f"{space}_base"], room, 12))
+        used = -(-d[words] * per_word // (config.rows * config.bus_words))
+        d[f"{space}_source"] = draw(0, config.feature_depth - used)
+
+    program = np.array(encode_fields(DESCRIPTOR_FIELDS, d, DESCRIPTOR_WORDS), np.uint64).astype(np.uint32)
+    memories.program[:DESCRIPTOR_WORDS] = program
     for q in range(d["pairs"]):
         pair = {"feature_offset": draw(0, half // 4), "weight_offset": draw(0, 1 << 15) % config.weight_depth,
                 "double": draw(0, 1)}  # fmt: skip

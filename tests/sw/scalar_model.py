@@ -18,8 +18,21 @@ def run_scalar(config: FabricConfig, memories: Memories, d: dict[str, int], imag
     weight_mask = (1 << config.weight_address_bits) - 1
     threshold_mask = (1 << config.threshold_address_bits) - 1
 
+    # What is copied from the feature memory first, of image 0 as for every image; bus words, bank by bank.
+    width = min(32, config.lanes)
+    weights, thresholds = memories.weights.copy(), memories.thresholds.copy()
+    for target, space, words in ((weights, "weight", "weight_words"), (thresholds, "threshold", "threshold_entries")):
+        flat, mask = target.reshape(-1), (1 << (width if space == "weight" else config.threshold_bits)) - 1
+        for number in range(d[words] * target[0].size):
+            place, piece = divmod(number, config.bus_words)
+            address, bank = divmod(place, rows)
+            word = memories.features[0, (d[f"{space}_source"] + address) * config.bank_pitch + bank]
+            bits = word[piece * width : (piece + 1) * width]
+            value = sum(int(bit) << index for index, bit in enumerate(bits)) & mask
+            flat[d[f"{space}_base"] * target[0].size + number] = value
+
     def weight_word(address: int, column: int) -> np.ndarray:
-        words = memories.weights[address & weight_mask, column]
+        words = weights[address & weight_mask, column]
         return np.array([int(words[bit // 32]) >> bit % 32 & 1 for bit in range(config.lanes)])
 
     for ct in range(d["channel_tiles"]):
@@ -68,7 +81,7 @@ def run_scalar(config: FabricConfig, memories: Memories, d: dict[str, int], imag
                                 else:
                                     entry = d["threshold_base"] + ct * d["threshold_step"] + node & threshold_mask
                                     compared = value % (1 << config.threshold_bits)
-                                    bit = int(compared < int(memories.thresholds[entry, c]))
+                                    bit = int(compared < int(thresholds[entry, c]))
                                 node = 2 * node + bit
                             best[r][c] = max(best[r][c], node - (1 << d["planes"]))
                 for s in reversed(range(d["planes"])):

@@ -35,7 +35,7 @@ def test_rules(name):
     assert isinstance(leaves[0], QuantInput) and leaves[0].bits == 8
     layers = [m for m in leaves if isinstance(m, QuantConv2d | QuantLinear)]
     assert all(m.bias is None for m in layers)
-    assert [m.weight_bits for m in layers] == [1] * (len(layers) - 1) + [8]
+    assert [m.weight_bits for m in layers] == [1] * (len(layers) - 1) + [1 if name == "cifar-small" else 8]
     assert [m.gradient_bits for m in layers] == [32] + [4] * (len(layers) - 2) + [32]
     assert leaves[-1] is layers[-1]
     assert all(m.bits == 2 for m in leaves if isinstance(m, QuantActivation))
