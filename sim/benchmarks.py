@@ -103,20 +103,16 @@ def layers(count: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def random_model(name: str, bits: tuple[int, int], seed: int, size: int | None = None) -> tuple[Any, np.ndarray]:
-    """A reference network with random weights, its batch norms calibrated on random images; and one image.
-
-    ``size`` is the height and width of the images of ImageNet's networks, if other than theirs.
-    """
+def random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.ndarray]:
+    """A reference network with random weights, its batch norms calibrated on random images; and one image."""
     import torch
 
     from dorefabric.sw.models import build_model
 
     torch.manual_seed(seed)
-    model = build_model(name, *bits, size=size)
+    model = build_model(name, *bits)
     shape: tuple[int, int, int] = model.input_shape  # type: ignore[assignment]
-    batch = 16 if shape[1] < 64 else 2
-    images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
+    images = torch.randint(0, 256, (16 if shape[1] < 64 else 2, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -295,13 +291,16 @@ def link(config: FabricConfig, error_rate: float, images: int, seed: int, progre
         differences += count
         measured.append({"error_rate": rate, "seconds": seconds, "differences": count, **statistics})
         shown = [str(statistics[name]) for name in shown_statistics]
-        rows.append([f"{100 * rate:g} %", f"{seconds:.1f}", str(count), *shown])
+        efficiency = 1 / (1 + serial.statistics.overhead)  # data in the bytes on the line
+        measured[-1]["efficiency"] = efficiency
+        rows.append([f"{100 * rate:g} %", f"{100 * efficiency:.1f} %", f"{seconds:.1f}", str(count), *shown])
     overhead = measured[1]["seconds"] / measured[0]["seconds"] - 1
-    columns = ["errors", "seconds", "different", *shown_statistics]
+    columns = ["byte errors", "efficiency", "seconds", "values that differ", *shown_statistics]
     return {
         "summary": f"{images} images at {100 * error_rate:g} % byte errors: {differences} differences, "
         f"{100 * overhead:.0f} % more time than without errors",
-        "tables": [(f"link of {config.name}", columns, rows)],
+        "tables": [(f"Serial link of {config.name}, {images} images; efficiency: data in the bytes on the line, both "
+                    f"directions", columns, rows)],
         "differences": differences, "overhead": overhead, "runs": measured, "seed": seed,
     }  # fmt: skip
 

@@ -20,6 +20,7 @@ from dorefabric.sw.random_graphs import random_images
 from dorefabric.sw.reference import evaluate
 
 from .benchmarks import Progress, random_model
+from .tables import Table
 
 __all__ = ["NETWORKS", "PEERS", "REFERENCE", "SIMULATED", "convolution", "is_wide", "networks", "share"]
 
@@ -76,15 +77,14 @@ def share(layers: list[LayerInfo], config: FabricConfig) -> tuple[int, int]:
     return sum(layer.useful for layer in layers), sum(layer.cycles for layer in layers) * config.total_lanes
 
 
-def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_bar: Progress,
-             image_size: int = 64) -> dict[str, Any]:  # fmt: skip
+def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """Cycles, useful share and images a second of the five networks on one configuration.
 
     Parameters
     ----------
     chosen : configuration; by default `REFERENCE`, and `SIMULATED` for the simulation
     simulate : also run every network in Verilator: each layer's tensor against the golden model, and its cycles
-        against the model's. AlexNet and ResNet-18 then get images of ``image_size`` pixels a side instead of 224.
+        against the model's
     """
     config = chosen or REFERENCE
     rows, details, measured = [], [], {}
@@ -123,7 +123,7 @@ def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_ba
                        [list(peer) for peer in PEERS]))  # fmt: skip
     differences, summary = 0, ""
     if simulate:
-        table, differences, count, speed = _simulated(chosen or SIMULATED, seed, image_size, progress_bar)
+        table, differences, count, speed = _simulated(chosen or SIMULATED, seed, progress_bar)
         tables.append(table)
         measured["simulated"] = {"layers": count, "differences": differences, "cycles_per_second": speed}
         summary = f"; {count} layers simulated, {differences} differences"
@@ -134,17 +134,15 @@ def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_ba
     }  # fmt: skip
 
 
-def _compiled(name: str, bits: tuple[int, int], config: FabricConfig, seed: int,
-              size: int | None = None) -> tuple[Graph, Program]:  # fmt: skip
+def _compiled(name: str, bits: tuple[int, int], config: FabricConfig, seed: int) -> tuple[Graph, Program]:
     from dorefabric.sw.lower import lower
 
-    model, _ = random_model(name, bits, seed, size)
+    model, _ = random_model(name, bits, seed)
     graph = lower(model, name=name)
     return graph, compile_graph(graph, config)
 
 
-def _simulated(config: FabricConfig, seed: int, image_size: int, progress_bar: Progress) -> tuple[
-        tuple[str, list[str], list[list[str]]], int, int, float]:  # fmt: skip
+def _simulated(config: FabricConfig, seed: int, progress_bar: Progress) -> tuple[Table, int, int, float]:
     """Every layer of the five networks in Verilator: a table, differences, layers, clock cycles a second."""
     from .verilator import VerilatorLink
 
@@ -154,8 +152,7 @@ def _simulated(config: FabricConfig, seed: int, image_size: int, progress_bar: P
         done(1)
     with link, progress_bar("simulating", len(NETWORKS)) as done:
         for number, (name, bits, title) in enumerate(NETWORKS):
-            size = image_size if name in ("alexnet", "resnet18") else None
-            graph, program = _compiled(name, bits, replace(config, front="bus"), seed, size)
+            graph, program = _compiled(name, bits, replace(config, front="bus"), seed)
             image = random_images(np.random.default_rng(seed), graph, 1)
             started, before = time.perf_counter(), link.cycles
             accelerator = Accelerator(link).load(program)
@@ -176,6 +173,7 @@ def _simulated(config: FabricConfig, seed: int, image_size: int, progress_bar: P
             ])  # fmt: skip
             done(number + 1)
     columns = ["network", "layers", "cycles counted", "counters that differ from the model",
-               "values that differ from the golden model", "seconds", "cycles a second"]  # fmt: skip
+               "values that differ from the golden model", "seconds",
+               "clock cycles a second, loading included"]  # fmt: skip
     title = f"Every layer simulated by Verilator, {config.total_lanes:,} lanes"
     return (title, columns, rows), differences, layers, cycles_run / seconds

@@ -18,7 +18,8 @@ from dorefabric.hw.errors import DorefabricError
 __all__ = ["VERBS", "CheckFailed", "main"]
 
 VERBS = (
-    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "bench", "boards", "doctor",
+    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "bench", "explore", "boards",
+    "doctor",
 )  # fmt: skip
 
 

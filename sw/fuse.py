@@ -150,6 +150,8 @@ class _Fuser:
         if positions * slices[0].planes.bits.shape[3] > config.tap_depth:
             return None
 
+        stride = total.node.stride[0]
+
         def cost(height: int, width: int, positions: int) -> int:
             cycles = 0
             for part in slices:

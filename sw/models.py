@@ -44,7 +44,7 @@ class ModelSpec:
 
     dataset: str
     input_shape: tuple[int, int, int]
-    builder: Callable[..., nn.Module]
+    builder: Callable[[Bits], nn.Module]
 
 
 def _norm(features: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], channels: int) -> nn.Module:
@@ -175,13 +175,13 @@ def _svhn(bits: Bits) -> nn.Module:
     )
 
 
-def _alexnet(bits: Bits, size: int = 224) -> nn.Module:
+def _alexnet(bits: Bits) -> nn.Module:
     from .imagenet import alexnet
 
-    return alexnet(bits, size)
+    return alexnet(bits)
 
 
-def _resnet18(bits: Bits, size: int = 224) -> nn.Module:  # any size
+def _resnet18(bits: Bits) -> nn.Module:
     from .imagenet import ResNet18
 
     return ResNet18(bits)
@@ -224,11 +224,8 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
-def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits: int = 32,
-                size: int | None = None) -> nn.Module:
+def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits: int = 32) -> nn.Module:
     """A reference network with freshly initialised weights, in training mode; `input_shape` is an attribute of it.
-
-    ``size`` is the height and width of the images, for the networks of ImageNet alone.
 
     Raises
     ------
@@ -238,13 +235,6 @@ def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits
     if name not in MODELS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(MODELS)}")
     spec = MODELS[name]
-    bits = Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits)
-    shape = spec.input_shape
-    if size is None:
-        model = spec.builder(bits)
-    elif spec.dataset == "imagenet":
-        model, shape = spec.builder(bits, size), (shape[0], size, size)
-    else:
-        raise ValueError(f"network {name!r} takes images of {shape[1]}x{shape[2]} alone, not {size}x{size}")
-    model.input_shape = shape  # type: ignore[assignment]
+    model = spec.builder(Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits))
+    model.input_shape = spec.input_shape  # type: ignore[assignment]
     return model
