@@ -1,6 +1,6 @@
 """Feeder: turns the loop counters into feature addresses, padding masks, rotation and weight addresses."""
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -118,13 +118,16 @@ class Feeder(wiring.Component):
         column_offset = Signal.like(d.feature_base, reset_less=True)
         x, y = (Signal(coordinate_bits(config), name=name, reset_less=True) for name in ("x", "y"))
         weight_tile = Signal.like(self.weight_address, reset_less=True)
+        strides = [self._constant(m, times(d.x_stride, pixels), f"stride_{pixels}") if pixels & pixels - 1
+                   else times(d.x_stride, pixels) for pixels in range(config.rows + 1)]  # fmt: skip
+        beyond, wrapped_x = self._wrap(m, x, config.rows)
+        wrapped_step = self._constant(m, d.x_step + d.wrap_step, "wrapped_step")
         with m.If(level_1 == Level.COLUMN):
-            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + times(d.x_stride, config.rows))]
+            m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + strides[-1])]
             if config.row_wrap:
-                beyond, wrapped_x = self._wrap(m, x, config.rows)
                 with m.If(beyond):
                     m.d.sync += [
-                        column_offset.eq(column_offset + d.x_step + d.wrap_step), x.eq(wrapped_x), y.eq(y + d.y_stride),
+                        column_offset.eq(column_offset + wrapped_step), x.eq(wrapped_x), y.eq(y + d.y_stride),
                     ]  # fmt: skip
         with m.If(level_1 == Level.ROW):
             m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride)]
@@ -173,7 +176,7 @@ class Feeder(wiring.Component):
         inside, beyond_rows = [], []
         for row in range(config.rows):
             row_x = Signal.like(x, name=f"row_x_{row}", reset_less=True)
-            m.d.sync += row_x.eq(tap_x + times(d.x_stride, row))
+            m.d.sync += row_x.eq(tap_x + strides[row])
             if row == 0 or not config.row_wrap:  # the first pixel of a tile has moved on with the tile
                 beyond_rows.append(Const(0, 1))
                 inside.append((row_x < d.in_width) & y_inside)
@@ -181,7 +184,8 @@ class Feeder(wiring.Component):
             distance = Signal.like(x, name=f"distance_{row}")
             beyond, _ = self._wrap(m, x, row)
             late = delay(m, beyond, 1, name=f"beyond_{row}")
-            m.d.comb += distance.eq(times(d.x_stride, row) - Mux(late, d.wrap_width, 0))
+            shorter = self._constant(m, (times(d.x_stride, row) - d.wrap_width)[: len(x)], f"shorter_{row}")
+            m.d.comb += distance.eq(Mux(late, shorter, strides[row]))
             m.d.sync += row_x.eq(tap_x + distance)
             later = delay(m, late, 1, name=f"beyond_late_{row}")
             inside.append((row_x < d.in_width) & Mux(later, next_y_inside, y_inside))
@@ -214,13 +218,20 @@ class Feeder(wiring.Component):
         ]
         return m
 
+    @staticmethod
+    def _constant(m: Module, value: Value, name: str) -> Signal:
+        """A register for what depends on nothing but the descriptor, which stands still before it starts."""
+        register = Signal(value.shape(), name=name, reset_less=True)
+        m.d.sync += register.eq(value)
+        return register
+
     def _wrap(self, m: Module, x: Signal, pixels: int) -> tuple[Signal, Signal]:
         """Whether the pixel that many output columns after the one at ``x`` is in the next image row, and its column
         there. Both terms but ``x`` are constants of the descriptor."""
         beyond, column = Signal(name=f"beyond_after_{pixels}"), Signal.like(x, name=f"column_after_{pixels}")
-        limit = Signal(signed(len(x)), name=f"limit_{pixels}")
+        limit = Signal(signed(len(x)), name=f"limit_{pixels}", reset_less=True)
+        m.d.sync += limit.eq(self.descriptor.wrap_width - times(self.descriptor.x_stride, pixels))
         m.d.comb += [
-            limit.eq(self.descriptor.wrap_width - times(self.descriptor.x_stride, pixels)),
             beyond.eq(x.as_signed() >= limit),
             column.eq(x - limit),
         ]
