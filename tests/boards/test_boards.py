@@ -7,7 +7,8 @@ import pytest
 from dorefabric.boards import BOARDS, Board, BoardError, get_board
 from dorefabric.boards.clocking import Ice40Pll
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.memory import SPRAM_DEPTH, SPRAM_MINIMUM_DEPTH
+from dorefabric.hw.memory import SPRAM_DEPTH
+from dorefabric.hw.twin_memory import TwinMemory
 
 amaranth_boards = pytest.importorskip("amaranth_boards")
 
@@ -76,18 +77,25 @@ def test_memories_fit(board: Board):
     """The configuration's memories need no more blocks than the device has: a bound from below."""
     config = board.config
     shapes = SHAPES[config.technology]
+    shared = config.threshold_columns
+    units = config.columns // shared
+    if TwinMemory.fits(width=config.threshold_bits, depth=shared * config.threshold_depth,
+                       technology=config.technology):  # fmt: skip
+        units, depth = -(-units // 2), 2 * shared * config.threshold_depth
+    else:
+        depth = shared * config.threshold_depth
     blocks = (
         config.columns * memory_blocks(config.lanes, config.weight_depth, shapes)
-        + config.rows * memory_blocks(config.lanes, config.feature_depth, shapes)
+        + units * memory_blocks(config.threshold_bits, depth, shapes)
         + memory_blocks(32, config.program_depth, shapes)
         + memory_blocks(32, config.tap_depth, shapes)
     )
-    if board.device.startswith("iCE40UP") and config.threshold_depth >= SPRAM_MINIMUM_DEPTH:
-        # One of the four single-port memories of 16 bits a column.
-        assert config.columns * -(-config.threshold_bits // 16) <= 4
-        assert config.threshold_depth <= SPRAM_DEPTH
+    if board.device.startswith("iCE40UP") and config.feature_ports == 1:
+        # All of the four single-port memories of 16 bits.
+        assert config.rows * config.lanes <= 64
+        assert config.feature_depth <= SPRAM_DEPTH
     else:
-        blocks += config.columns * memory_blocks(config.threshold_bits, config.threshold_depth, shapes)
+        blocks += config.rows * memory_blocks(config.lanes, config.feature_depth, shapes)
     if config.technology == "xilinx":
         blocks /= 2
     assert blocks <= board.resources.block_ram
