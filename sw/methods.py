@@ -6,6 +6,7 @@ name         weights                                  activations
 dorefa       arXiv 1606.06160, 1 to 8 bits or float   codes in [0, 1]; or a learned clip (PACT)
 aqe          arXiv 2003.04296, 1 to 4 bits            the same levels, signed
 plus-minus   DoReFa's, odd integers                   odd integers over n, signed (1905.13389)
+a2q          arXiv 2308.13504, but the last         codes in [0, 1]
 mls          arXiv 2006.02804, float networks only    float, in the MLS format at every layer
 ===========  =======================================  ==========================================
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from . import aqe
+from .a2q import BoundedConv2d, BoundedLinear, BoundedWeight, norm_limit
 from .aqe_layers import AsymptoticActivation, AsymptoticConv2d, AsymptoticLinear, AsymptoticWeight
 from .conventions import AUTHORS, Conventions
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantLinear, QuantWeight
@@ -31,7 +33,7 @@ from .quantize import FLOAT_BITS, check_bits
 
 __all__ = ["DOREFA", "METHODS", "Method"]
 
-METHODS = ("dorefa", "aqe", "plus-minus", "mls")
+METHODS = ("dorefa", "aqe", "plus-minus", "a2q", "mls")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,10 @@ class Method:
         Schedule of AQE (`aqe.alpha_schedule`).
     delta : float or None
         Of AQE (`aqe.quantized_integers`).
+    accumulator_bits : int
+        P of A2Q.
+    bound_weight : float
+        Factor on what exceeds the bound of A2Q in the loss.
     element : (Ex, Mx)
         Of MLS.
 
@@ -73,6 +79,8 @@ class Method:
     alpha_start: float = 0.5
     alpha_reach: float = 0.7
     delta: float | None = None
+    accumulator_bits: int = 16
+    bound_weight: float = 1e-3
     element: tuple[int, int] = (2, 1)
 
     def __post_init__(self) -> None:
@@ -108,6 +116,11 @@ class Method:
         if self.name == "aqe":
             aqe.check_aqe_bits("weight", weight_bits)
             aqe.check_aqe_bits("activation", activation_bits)
+        if self.name == "a2q":
+            if not 2 <= weight_bits <= 8 or activation_bits == FLOAT_BITS:
+                raise ValueError(f"method 'a2q' needs weight bits 2 to 8 and activation bits 1 to 8, not "
+                                 f"{weight_bits},{activation_bits}")
+            norm_limit(self.accumulator_bits, 8)       # the first layer has 8-bit inputs
         if self.name == "plus-minus" and activation_bits == FLOAT_BITS:
             raise ValueError("method 'plus-minus' needs activation bits 1 to 8, not 32")
 
@@ -117,6 +130,7 @@ class Method:
         for place, bits in ((0, self.first_bits), (-1, self._last_bits(layers))):
             if bits is not None:
                 layers[place].weight_bits = bits
+        activation_bits = next((m.bits for m in model.modules() if isinstance(m, QuantActivation)), 8)
         signed = self.name in ("aqe", "plus-minus")
         if (signed or self.learned_clip) and any(isinstance(m, QuantAdd) for m in model.modules()):
             kind = "signed activations" if signed else "learned clipping levels"
@@ -124,7 +138,9 @@ class Method:
                              "network without QuantAdd")
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
-                swapped = self._swapped(child)
+                swapped = child if self.name == "a2q" and child is layers[-1] else self._swapped(child)
+                if isinstance(swapped, BoundedWeight):
+                    swapped.bound(self.accumulator_bits, 8 if child is layers[0] else activation_bits)
                 if isinstance(swapped, QuantWeight):
                     swapped.conventions = self.conventions
                     swapped.padding_value = -1.0 if signed and child is not layers[0] else 0.0
@@ -148,17 +164,17 @@ class Method:
                 return PlusMinusActivation(module.bits)
             return LearnedClipActivation(module.bits) if self.learned_clip else module
         if type(module) is QuantConv2d:
-            new = {"aqe": AsymptoticConv2d, "mls": MlsConv2d}.get(self.name)
+            new = {"aqe": AsymptoticConv2d, "a2q": BoundedConv2d, "mls": MlsConv2d}.get(self.name)
             return module if new is None else self._options(_twin_convolution(module, new))
         if type(module) is QuantLinear:
-            linear = {"aqe": AsymptoticLinear, "mls": MlsLinear}.get(self.name)
+            linear = {"aqe": AsymptoticLinear, "a2q": BoundedLinear, "mls": MlsLinear}.get(self.name)
             return module if linear is None else self._options(_twin_linear(module, linear))
         return module
 
     def _options(self, layer: Any) -> nn.Module:
         if self.name == "aqe":
             layer.delta = self.delta if layer.weight_bits > 1 else None
-        else:
+        elif self.name == "mls":
             for kind in ("weight", "input", "error"):
                 fmt: MlsFormat = getattr(layer, f"{kind}_format")
                 setattr(layer, f"{kind}_format",
@@ -175,6 +191,9 @@ class Method:
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """What the method adds to the loss, or None."""
+        if self.name == "a2q":
+            excess = [m.excess() for m in model.modules() if isinstance(m, BoundedWeight)]
+            return self.bound_weight * torch.stack(excess).sum()
         if not self.learned_clip:
             return None
         clips = [m.clip.square() for m in model.modules() if isinstance(m, LearnedClipActivation)]

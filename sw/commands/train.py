@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", metavar="DATASET", help="digits, mnist, cifar10 or svhn; the model's own")
     parser.add_argument("--model", required=True, metavar="NAME", help="reference network")
     parser.add_argument("--bits", metavar="W,A[,G]", help="weight, activation, gradient bits; 32: float; default: 1,2")
-    parser.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa, aqe, plus-minus or mls")
+    parser.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa, aqe, plus-minus, a2q or mls")
+    parser.add_argument("--accumulator-bits", type=int, default=16, metavar="P", help="that sums must fit (a2q)")
     parser.add_argument("--learned-clip", action="store_true", help="learn the clipping level of activations (dorefa)")
     parser.add_argument("--first-bits", type=int, metavar="W", help="weight bits of the first layer; 32: float")
     parser.add_argument("--last-bits", type=int, metavar="W", help="weight bits of the last layer; 32: float")
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     try:
         element = [int(part) for part in args.element.split(",")]
         method = Method(name=args.method, learned_clip=args.learned_clip, first_bits=args.first_bits,
-                        last_bits=args.last_bits, element=(element[0], element[-1]))  # fmt: skip
+                        last_bits=args.last_bits, element=(element[0], element[-1]),
+                        accumulator_bits=args.accumulator_bits)  # fmt: skip
         config = TrainConfig(
             dataset=dataset, model=args.model, weight_bits=weight_bits, activation_bits=activation_bits,
             gradient_bits=gradient_bits, method=method, epochs=args.epochs, seed=args.seed, data_dir=args.data_dir,

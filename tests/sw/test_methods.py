@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from dorefabric.hw.config import FabricConfig
+from dorefabric.sw.a2q import accumulator_width
 from dorefabric.sw.aqe_layers import AsymptoticActivation
 from dorefabric.sw.compare import compare
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.conventions import Conventions
 from dorefabric.sw.datasets import load_dataset
+from dorefabric.sw.graph import Convolution
 from dorefabric.sw.interpret import interpret
 from dorefabric.sw.layers import QuantActivation, QuantConv2d, QuantInput, QuantWeight
 from dorefabric.sw.lower import LoweringError, lower
@@ -25,6 +27,7 @@ from dorefabric.sw.train import evaluate as evaluate_accuracy
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 
 AQE, PLUS_MINUS, MLS = Method(name="aqe"), Method(name="plus-minus"), Method(name="mls")
+BOUNDED = Method(name="a2q", accumulator_bits=12)
 LEARNED = Method(learned_clip=True)
 CHANNEL = Method(conventions=Conventions(weight_scale="channel"), last_bits=2)
 
@@ -34,7 +37,7 @@ CONFIG = FabricConfig(rows=2, columns=8, lanes=32, accumulator_bits=24, threshol
 
 @pytest.mark.parametrize("method, bits", [
     (AQE, (1, 1)), (AQE, (2, 2)), (AQE, (3, 3)), (PLUS_MINUS, (2, 2)), (PLUS_MINUS, (1, 1)), (LEARNED, (1, 2)),
-    (CHANNEL, (1, 2))], ids=str)
+    (CHANNEL, (1, 2)), (BOUNDED, (4, 2))], ids=str)
 def test_trained_network_runs_bit_for_bit(method, bits, tmp_path):
     """One epoch on the digits, then PyTorch, golden model and compiled program on 100 test images."""
     config = TrainConfig(dataset="digits", model="digits", weight_bits=bits[0], activation_bits=bits[1], epochs=1,
@@ -45,6 +48,9 @@ def test_trained_network_runs_bit_for_bit(method, bits, tmp_path):
     assert result.test_accuracy > 0.2
     assert evaluate_accuracy(model, images, labels) == result.test_accuracy
     graph = lower(model)
+    if method is BOUNDED:
+        sums = [node.edge for node in graph.nodes if isinstance(node, Convolution)][:-1]
+        assert max(accumulator_width(edge.low, edge.high) for edge in sums) <= 12
     found = compare(model, graph, images[:100])
     assert found.first is None and found.same_class >= 98      # equal integers may round apart in PyTorch
     # At half-integer zeros the outputs lack a constant that all classes share.
@@ -111,7 +117,7 @@ BASE = {"dataset": "digits", "model": "digits", "progress": False}
 
 
 @pytest.mark.parametrize("make, message", [
-    (lambda: Method(name="xnor"), "unknown method 'xnor': choose one of dorefa, aqe, plus-minus, mls"),
+    (lambda: Method(name="xnor"), "unknown method 'xnor': choose one of dorefa, aqe, plus-minus, a2q, mls"),
     (lambda: Method(first_bits=9), "first layer bits must be 1 to 8, or 32 for float, not 9"),
     (lambda: Method(name="aqe", alpha_reach=1.5),
      "alpha must reach 1 during training: after the part 0 to 1 of all steps, not 1.5"),
@@ -119,6 +125,10 @@ BASE = {"dataset": "digits", "model": "digits", "progress": False}
     (lambda: Method(name="mls", element=(9, 1)),
      "element of MLS must be <exponent bits 0 to 3, mantissa bits 0 to 7>, not (9, 1)"),
     (lambda: TrainConfig(**BASE, weight_bits=5, method=AQE), "weight bits of AQE must be 1 to 4, not 5"),
+    (lambda: TrainConfig(**BASE, method=BOUNDED),
+     "method 'a2q' needs weight bits 2 to 8 and activation bits 1 to 8, not 1,2"),
+    (lambda: TrainConfig(**BASE, weight_bits=4, method=Method(name="a2q", accumulator_bits=9)),
+     "9-bit accumulators hold no weight at all with 8-bit inputs: accumulator bits must be at least 10"),
     (lambda: TrainConfig(**BASE, method=MLS),
      "method 'mls' has a format of its own: bits must be 32,32,32, not 1,2,32"),
     (lambda: TrainConfig(**BASE, activation_bits=32, method=PLUS_MINUS),

@@ -1,0 +1,122 @@
+"""Weights whose accumulators cannot overflow: A2Q (arXiv 2308.13504).
+
+An output channel has a vector v, a norm 2^t and a scale s = 2^d, all learned. Its integer weights are
+
+    w = clip(trunc(2^min(t, T) v / (|v|_1 s))),        T = d + log2((2^(P-1) - 1) 2^(signed - N))
+
+with N-bit inputs and W-bit two's complement weights. Rounding to zero only shrinks, so |w|_1 is at most
+(2^(P-1) - 1) 2^(signed - N), and every partial sum fits P bits whatever the inputs are. The loss gets the sum of
+max(t - T, 0), which pulls norms under their limit. The integer graph holds the exact range of every accumulator;
+`accumulator_width` is what it needs.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .layers import QuantConv2d, QuantLinear, QuantWeight
+
+__all__ = ["BoundedConv2d", "BoundedLinear", "BoundedWeight", "accumulator_width", "norm_limit"]
+
+
+def norm_limit(accumulator_bits: int, input_bits: int, signed: bool = False) -> float:
+    """The largest sum of magnitudes of integer weights for which no sum of products leaves the accumulator.
+
+    Raises
+    ------
+    ValueError
+        If not even one weight of 1 fits.
+    """
+    limit = ((1 << accumulator_bits - 1) - 1) * 2.0 ** (int(signed) - input_bits)
+    if limit < 1:
+        raise ValueError(f"{accumulator_bits}-bit accumulators hold no weight at all with {input_bits}-bit inputs: "
+                         f"accumulator bits must be at least {input_bits + 2 - int(signed)}")
+    return limit
+
+
+def accumulator_width(low: int, high: int) -> int:
+    """Bits of the narrowest two's complement number that holds ``low`` to ``high``."""
+    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
+
+
+class _TowardZero(torch.autograd.Function):
+    """Truncation and clip; the gradient is 1 inside the clip."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: int, high: int) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward((x >= low) & (x <= high))
+        return x.trunc().clamp_(low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+        return grad * ctx.saved_tensors[0], None, None
+
+
+class BoundedWeight(QuantWeight):
+    """Weight quantizer of A2Q for ``weight_bits`` of 2 to 8; call `bound` before use.
+
+    Members
+    -------
+    log_scale, log_norm : Parameter (out, 1, ...)
+        d and t.
+    accumulator_bits, input_bits : int
+        P and N; inputs are unsigned codes.
+    """
+
+    log_scale: Tensor
+    log_norm: Tensor
+    accumulator_bits: int
+    input_bits: int
+
+    def bound(self, accumulator_bits: int, input_bits: int) -> None:
+        """Set P and N, and start from the weight as it is: the largest of a channel gets the largest integer."""
+        if not 2 <= self.weight_bits <= 8:
+            raise ValueError(f"weight bits of A2Q must be 2 to 8, not {self.weight_bits}")
+        norm_limit(accumulator_bits, input_bits)
+        self.accumulator_bits, self.input_bits = accumulator_bits, input_bits
+        weight = self.weight.detach()
+        over = list(range(1, weight.dim()))
+        largest = weight.abs().amax(over, keepdim=True).clamp(min=1e-8)
+        self.log_scale = nn.Parameter(torch.log2(largest / ((1 << self.weight_bits - 1) - 1)))
+        self.log_norm = nn.Parameter(torch.log2(weight.abs().sum(over, keepdim=True).clamp(min=1e-8)))
+
+    @property
+    def bipolar(self) -> bool:
+        return False
+
+    def _limit(self) -> Tensor:
+        # A part in a million below, so that rounding errors of the division cannot lift a sum above it.
+        limit = norm_limit(self.accumulator_bits, self.input_bits) * (1 - 1e-6)
+        return self.log_scale + math.log2(limit)
+
+    def _integers(self) -> Tensor:
+        over = list(range(1, self.weight.dim()))
+        norm = self.weight.abs().sum(over, keepdim=True).clamp(min=1e-30)
+        exponent = torch.minimum(self.log_norm, self._limit()) - self.log_scale
+        high = (1 << self.weight_bits - 1) - 1
+        return _TowardZero.apply(  # type: ignore[no-untyped-call, no-any-return]
+            torch.exp2(exponent) * (self.weight / norm), -high - 1, high)
+
+    def quantized_weight(self) -> Tensor:
+        return self._integers() * torch.exp2(self.log_scale)
+
+    def weight_codes(self) -> tuple[Tensor, float | Tensor]:
+        """Two's complement integers, and the scale of each output channel."""
+        with torch.no_grad():
+            integers, scale = self._integers(), torch.exp2(self.log_scale)
+        if not (torch.isfinite(integers).all() and torch.isfinite(scale).all()):
+            raise ValueError("weights contain NaN or infinity: they have no codes")
+        return integers.to(torch.int64), scale
+
+    def excess(self) -> Tensor:
+        """Sum of max(t - T, 0) over the channels."""
+        return torch.relu(self.log_norm - self._limit()).sum()
+
+
+class BoundedConv2d(BoundedWeight, QuantConv2d):
+    """`QuantConv2d` with the weight quantizer of A2Q."""
+
+
+class BoundedLinear(BoundedWeight, QuantLinear):
+    """`QuantLinear` with the weight quantizer of A2Q."""
