@@ -76,18 +76,25 @@ def test_memories_fit(board: Board):
     """The configuration's memories need no more blocks than the device has: a bound from below."""
     config = board.config
     shapes = SHAPES[config.technology]
+    units = config.columns // config.threshold_columns
+    thresholds = config.threshold_columns * config.threshold_depth
     blocks = (
         config.columns * memory_blocks(config.lanes, config.weight_depth, shapes)
-        + config.rows * memory_blocks(config.lanes, config.feature_depth, shapes)
         + memory_blocks(32, config.program_depth, shapes)
         + memory_blocks(32, config.tap_depth, shapes)
     )
-    if board.device.startswith("iCE40UP") and config.threshold_depth >= SPRAM_MINIMUM_DEPTH:
-        # One of the four single-port memories of 16 bits a column.
-        assert config.columns * -(-config.threshold_bits // 16) <= 4
-        assert config.threshold_depth <= SPRAM_DEPTH
+    # Memories of one port may lie in the four single-port RAMs of 16 bits that an UltraPlus has.
+    single_port = 0
+    if board.device.startswith("iCE40UP") and config.feature_ports == 1:
+        assert SPRAM_MINIMUM_DEPTH <= config.feature_depth <= SPRAM_DEPTH
+        single_port += config.rows * -(-config.lanes // 16)
     else:
-        blocks += config.columns * memory_blocks(config.threshold_bits, config.threshold_depth, shapes)
+        blocks += config.rows * memory_blocks(config.lanes, config.feature_depth, shapes)
+    if board.device.startswith("iCE40UP") and SPRAM_MINIMUM_DEPTH <= thresholds <= SPRAM_DEPTH:
+        single_port += units * -(-config.threshold_bits // 16)
+    else:
+        blocks += units * memory_blocks(config.threshold_bits, thresholds, shapes)
+    assert single_port <= 4
     if config.technology == "xilinx":
         blocks /= 2
     assert blocks <= board.resources.block_ram
