@@ -77,25 +77,27 @@ def test_memories_fit(board: Board):
     """The configuration's memories need no more blocks than the device has: a bound from below."""
     config = board.config
     shapes = SHAPES[config.technology]
-    shared = config.threshold_columns
-    units = config.columns // shared
-    if TwinMemory.fits(width=config.threshold_bits, depth=shared * config.threshold_depth,
-                       technology=config.technology):  # fmt: skip
-        units, depth = -(-units // 2), 2 * shared * config.threshold_depth
-    else:
-        depth = shared * config.threshold_depth
+    units = config.columns // config.threshold_columns
+    thresholds = config.threshold_columns * config.threshold_depth
+    if TwinMemory.fits(width=config.threshold_bits, depth=thresholds, technology=config.technology):
+        units, thresholds = -(-units // 2), 2 * thresholds
     blocks = (
         config.columns * memory_blocks(config.lanes, config.weight_depth, shapes)
-        + units * memory_blocks(config.threshold_bits, depth, shapes)
         + memory_blocks(32, config.program_depth, shapes)
         + memory_blocks(32, config.tap_depth, shapes)
     )
+    # Memories of one port may lie in the four single-port RAMs of 16 bits that an UltraPlus has.
+    single_port = 0
     if board.device.startswith("iCE40UP") and config.feature_ports == 1:
-        # All of the four single-port memories of 16 bits.
-        assert config.rows * config.lanes <= 64
-        assert config.feature_depth <= SPRAM_DEPTH
+        assert SPRAM_MINIMUM_DEPTH <= config.feature_depth <= SPRAM_DEPTH
+        single_port += config.rows * -(-config.lanes // 16)
     else:
         blocks += config.rows * memory_blocks(config.lanes, config.feature_depth, shapes)
+    if board.device.startswith("iCE40UP") and SPRAM_MINIMUM_DEPTH <= thresholds <= SPRAM_DEPTH:
+        single_port += units * -(-config.threshold_bits // 16)
+    else:
+        blocks += units * memory_blocks(config.threshold_bits, thresholds, shapes)
+    assert single_port <= 4
     if config.technology == "xilinx":
         blocks /= 2
     assert blocks <= board.resources.block_ram

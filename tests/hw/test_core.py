@@ -65,7 +65,7 @@ def test_netlist_of_an_ultraplus() -> None:
                           feature_ports=1, image_size=63, accumulator_bits=12, threshold_bits=11, activation_bits=3,
                           technology="ice40", **SMALL)  # fmt: skip
     device = "iCE40UP5K-SG48"
-    netlist = synthesise(core_verilog(config, device), "ice40")
+    netlist = synthesise(core_verilog(config, device), "ice40", device)
     assert netlist.count("SB_SPRAM256KA ") == 2
     assert netlist.count("SB_MAC16 ") == 4
     with GateLevelLink(config, device=device) as link:
