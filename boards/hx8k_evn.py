@@ -36,6 +36,7 @@ BOARD = Board(
         rows=4,
         columns=4,
         lanes=32,
+        row_wrap=False,
         tile_columns=4,
         accumulator_bits=20,
         threshold_bits=16,

@@ -36,6 +36,7 @@ BOARD = Board(
         rows=3,
         columns=8,
         lanes=64,
+        row_wrap=False,
         tile_columns=8,
         threshold_columns=8,
         accumulator_bits=20,

@@ -11,9 +11,10 @@ from typing import Any
 
 from .errors import DorefabricError
 
-__all__ = ["FRONTS", "ISA_VERSION", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
+__all__ = ["FRONTS", "ISA_VERSION", "MINIMUM_FEATURE_DEPTH", "TECHNOLOGIES", "ConfigError", "FabricConfig"]
 
-ISA_VERSION = 1
+ISA_VERSION = 2
+MINIMUM_FEATURE_DEPTH = 16
 TECHNOLOGIES = ("generic", "ice40", "ecp5", "gowin", "xilinx")
 FRONTS = ("uart", "axi", "bus")
 
@@ -58,6 +59,8 @@ class FabricConfig:
         ``rows`` at most 64 results a unit.
     weight_bits, activation_bits : int
         Largest precision, 1..8, that a layer may ask for at run time.
+    row_wrap : bool
+        Whether a tile of pixels may go on in the next image row: then no row of the array waits at the end of one.
     accumulator_bits : int
         8..32. A layer fits when its largest mismatch count is below 2**accumulator_bits - 1.
     threshold_bits : int
@@ -66,6 +69,12 @@ class FabricConfig:
         Words of the weight memory; a word is columns × lanes bits.
     feature_depth : int
         Words of each of the ``rows`` banks of the feature-map memory; a word is ``lanes`` bits.
+    image_size : int
+        Largest height, width and stride of a feature map, windows that the host unfolds included: the bits of what
+        counts pixels.
+    feature_ports : int
+        2: the feature-map memory reads and stores in one cycle. 1: a store takes the cycle of a read, and the array
+        waits for it; on an iCE40 UltraPlus the banks may then be its single-port RAM.
     threshold_depth : int
         Thresholds per column.
     program_depth, tap_depth : int
@@ -84,12 +93,15 @@ class FabricConfig:
     lanes: int = 32
     tile_columns: int = 4
     threshold_columns: int = 1
+    row_wrap: bool = True
     weight_bits: int = 8
     activation_bits: int = 8
     accumulator_bits: int = 24
     threshold_bits: int = 24
     weight_depth: int = 1024
     feature_depth: int = 1024
+    image_size: int = 65535
+    feature_ports: int = 2
     threshold_depth: int = 512
     program_depth: int = 512
     tap_depth: int = 512
@@ -112,12 +124,16 @@ class FabricConfig:
             raise ConfigError(
                 f"threshold_columns must not exceed 64 / rows ({64 // self.rows}), not {self.threshold_columns}"
             )
+        if not isinstance(self.row_wrap, bool):
+            raise ConfigError(f"row_wrap must be true or false, not {self.row_wrap!r}")
         _check_range("weight_bits", self.weight_bits, 1, 8)
         _check_range("activation_bits", self.activation_bits, 1, 8)
         _check_range("accumulator_bits", self.accumulator_bits, 8, 32)
         _check_range("threshold_bits", self.threshold_bits, 8, self.accumulator_bits)
         _check_range("weight_depth", self.weight_depth, 16, 1 << 15)
-        _check_range("feature_depth", self.feature_depth, 16, 1 << 16)
+        _check_range("feature_depth", self.feature_depth, MINIMUM_FEATURE_DEPTH, 1 << 16)
+        _check_range("image_size", self.image_size, 1, 65535)
+        _check_range("feature_ports", self.feature_ports, 1, 2)
         _check_range("threshold_depth", self.threshold_depth, 16, 1 << 16)
         _check_range("program_depth", self.program_depth, 64, 1 << 16)
         _check_range("tap_depth", self.tap_depth, 16, 1 << 16)
@@ -152,10 +168,18 @@ class FabricConfig:
     def drain_slots(self) -> int:
         """Cycles the drain spends on one plane of a tile.
 
-        One per result of a threshold unit, and at least four, because a comparison with a threshold takes four
-        cycles from node address to next node and the results are interleaved to hide them.
+        One per result of a threshold unit, and at least the time of a comparison, which the results are interleaved
+        to hide.
         """
-        return max(self.rows * self.threshold_columns, 4)
+        return max(self.rows * self.threshold_columns, self.threshold_latency)
+
+    @property
+    def threshold_latency(self) -> int:
+        """Cycles from a node register to the next node of the same result: address, memory, comparison, node.
+
+        On ECP5 the memory has an output register, which fast clocks need.
+        """
+        return 5 if self.technology == "ecp5" else 4
 
     @property
     def row_slots(self) -> int:
@@ -180,8 +204,9 @@ class FabricConfig:
     def fingerprint(self) -> int:
         """32-bit identity of everything a program depends on; the circuit reports it."""
         keys = (
-            "rows", "columns", "lanes", "weight_bits", "activation_bits", "accumulator_bits", "threshold_bits",
-            "weight_depth", "feature_depth", "threshold_depth", "program_depth", "tap_depth",
+            "rows", "columns", "lanes", "row_wrap", "weight_bits", "activation_bits", "accumulator_bits",
+            "threshold_bits", "weight_depth", "feature_depth", "threshold_depth", "program_depth", "tap_depth",
+            "image_size",
         )  # fmt: skip
         text = json.dumps([ISA_VERSION, *(getattr(self, key) for key in keys)], separators=(",", ":"))
         return zlib.crc32(text.encode())

@@ -1,6 +1,6 @@
 """The core: everything between the host's bus and the feature memory. See `hw/README.md` for the data path."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from .array import SystolicArray
 from .bus import BusSignature
 from .config import FabricConfig
+from .copier import Copier
 from .drain import DrainControl
 from .features import FeatureMemory
 from .feeder import Feeder
@@ -16,7 +17,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .rotate import Rotate
 from .sequencer import Sequencer
-from .timing import Pipeline
+from .timing import Pipeline, program_latency
 from .writer import Writer
 
 __all__ = ["Core"]
@@ -50,11 +51,19 @@ class Core(wiring.Component):
         m.submodules.drain = drain = DrainControl(config)
         m.submodules.writer = writer = Writer(config)
         m.submodules.taps = taps = BlockMemory(width=32, depth=config.tap_depth)
-        self._host(m, sequencer, feeder, features, rotate, array, taps)
+        m.submodules.copier = copier = Copier(config)
+        self._host(m, sequencer, feeder, features, rotate, array, taps, copier)
 
         m.d.comb += self.busy.eq(sequencer.busy)
         for unit in (feeder, drain, writer):
             m.d.comb += [unit.descriptor.eq(sequencer.descriptor), unit.start.eq(sequencer.start)]
+        m.d.comb += [
+            copier.descriptor.eq(sequencer.descriptor),
+            copier.start.eq(sequencer.copy),
+            copier.block.eq(sequencer.copy_block),
+            copier.thresholds.eq(sequencer.copy_thresholds),
+            sequencer.copy_done.eq(copier.done),
+        ]
 
         # Addresses, operands.
         m.d.comb += [
@@ -63,7 +72,7 @@ class Core(wiring.Component):
             sequencer.stall.eq(feeder.stall),
             feeder.pair_word.eq(sequencer.pair_word),
             taps.read_address.eq(feeder.tap_address),
-            feeder.tap_word.eq(taps.read_data),
+            feeder.tap_word.eq(delay(m, taps.read_data, program_latency(config.technology) - 1, name="tap_word")),
             features.addresses.eq(feeder.addresses),
             rotate.words.eq(features.words),
             rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
@@ -71,17 +80,17 @@ class Core(wiring.Component):
             array.activations.eq(rotate.activations),
         ]
 
-        # Control. The feeder is at cycle 3; each signal is delayed to where the array or the drain uses it.
-        late = times.accumulate - 3
+        # Control. The feeder is at cycle ``sums``; each signal is delayed to where the array or the drain uses it.
+        late = times.accumulate - times.sums
         enable = delay(m, feeder.enable, late, name="enable", reset=True)
-        level = delay(m, feeder.level, times.drain - 1 - 3, name="level", reset=True)
+        level = delay(m, feeder.level, times.drain - 1 - times.sums, name="level", reset=True)
         clear = Signal(init=1)
         level_late = delay(m, level, times.accumulate - (times.drain - 1), name="level_late", reset=True)
         with m.If(enable):
             m.d.sync += clear.eq(level_late != 0)  # the step after the last one of a tile starts from zero
         m.d.comb += [
             array.control.weight_address.eq(
-                delay(m, feeder.weight_address, times.weight_address - 3, name="weight_address")
+                delay(m, feeder.weight_address, times.weight_address - times.sums, name="weight_address")
             ),
             array.control.enable.eq(enable),
             array.control.clear.eq(clear),
@@ -96,6 +105,11 @@ class Core(wiring.Component):
             array.control.raw.eq(sequencer.descriptor.raw),
         ]
 
+        if config.feature_ports == 1:
+            # No step may read in the cycle of a store: hold those whose way from the issue to the feature memory is as
+            # long as that of a slot from there to its store.
+            m.d.comb += feeder.hold.eq(delay(m, drain.stores, times.hold - times.drain, name="hold", reset=True))
+
         # Results.
         m.d.comb += [
             writer.level.eq(delay(m, level, times.bits - 2 - (times.drain - 1), name="level_writer", reset=True)),
@@ -107,12 +121,12 @@ class Core(wiring.Component):
         ]
         return m
 
-    def _host(self, m, sequencer, feeder, features, rotate, array, taps) -> None:
-        """Host accesses: where the bits of an offset go, see `registers`."""
+    def _host(self, m, sequencer, feeder, features, rotate, array, taps, copier) -> None:
+        """Host accesses, and the copier's on the same ways: where the bits of an offset go, see `registers`."""
         config = self.config
         times = Pipeline.of(config)
         # A feature word takes the way of an activation; address, bank and piece are held by the access.
-        m.submodules.host = host = HostPort(read_cycles=times.activations - 3)
+        m.submodules.host = host = HostPort(read_cycles=times.activations - times.sums)
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()
@@ -136,20 +150,32 @@ class Core(wiring.Component):
             features.host.bank.eq(bank),
             features.host.piece.eq(piece),
             features.host.data.eq(access.data),
-            feeder.host_read.eq(access.space.features & ~sequencer.busy),
-            feeder.host_address.eq(address),
-            feeder.host_bank.eq(bank),
+            feeder.host_read.eq(copier.busy | (access.space.features & ~sequencer.busy)),
+            feeder.host_address.eq(Mux(copier.busy, copier.address, address)),
+            feeder.host_bank.eq(Mux(copier.busy, copier.bank, bank)),
         ]
+        read_word = Signal(min(32, config.lanes))
+        read_piece = Mux(copier.busy, copier.piece, piece)
+        m.d.comb += read_word.eq(rotate.activations[0].word_select(read_piece, len(read_word)))
 
-        entry = Mux(access.space.weights, word, access.offset)
+        offset = Mux(copier.busy, copier.offset, access.offset)
+        to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)
+        entry = Mux(to_thresholds, offset, offset[piece_bits:])
+        host_write = Signal.like(array.host)
+        late = program_latency(config.technology) - 1  # a register of its own for fast clocks
+        m.d.comb += Value.cast(array.host).eq(delay(m, host_write, late, name="host_write", reset=True))
         m.d.comb += [
-            array.host.weight.eq(access.space.weights & idle_write),
-            array.host.threshold.eq(access.space.thresholds & idle_write),
-            array.host.column.eq(entry[:column_bits]),
-            array.host.tile.eq(entry[column_bits : column_bits + tile_bits]),
-            array.host.address.eq(entry[column_bits + tile_bits :]),
-            array.host.piece.eq(piece),
-            array.host.data.eq(access.data),
+            host_write.weight.eq(
+                (copier.write & ~copier.thresholds) | (access.space.weights & idle_write)
+            ),
+            host_write.threshold.eq(
+                (copier.write & copier.thresholds) | (access.space.thresholds & idle_write)
+            ),
+            host_write.column.eq(entry[:column_bits]),
+            host_write.tile.eq(entry[column_bits : column_bits + tile_bits]),
+            host_write.address.eq(entry[column_bits + tile_bits :]),
+            host_write.piece.eq(offset[:piece_bits]),
+            host_write.data.eq(Mux(copier.busy, read_word, access.data)),
         ]
 
         with m.If(access.space.registers):
@@ -157,4 +183,4 @@ class Core(wiring.Component):
         with m.Elif(access.space.program):
             m.d.comb += host.answer.eq(sequencer.program_word)
         with m.Elif(access.space.features):
-            m.d.comb += host.answer.eq(rotate.activations[0].word_select(piece, min(32, config.lanes)))
+            m.d.comb += host.answer.eq(read_word)

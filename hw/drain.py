@@ -25,6 +25,8 @@ class DrainControl(wiring.Component):
     start : In; a descriptor begins
     level : In; `Level` of a tile's last step in cycle ``drain`` - 1, else 0
     capture, first, advance, slot, plane, base : Out
+    stores : Out; the bits of a row are complete with the slot's and going to be stored, cycle ``drain`` of the slot;
+        also for pixels beyond the image, which then are not
     """
 
     def __init__(self, config: FabricConfig) -> None:
@@ -40,6 +42,7 @@ class DrainControl(wiring.Component):
                 "slot": Out(ceil_log2(config.drain_slots)),
                 "plane": Out(field_widths(config)["planes"]),
                 "base": Out(config.threshold_address_bits),
+                "stores": Out(1),
             }
         )
 
@@ -59,9 +62,10 @@ class DrainControl(wiring.Component):
             self.plane.eq(delay(m, slots.plane, 1, name="plane")),
         ]
         # The base is used one cycle after the slot count, so it changes one cycle after the last slot.
-        channel_ends = Signal()
+        channel_ends, last_position = Signal(), Signal()
         with m.If(slots.start):
-            m.d.sync += channel_ends.eq(self.level >= Level.CHANNEL)
+            m.d.sync += [channel_ends.eq(self.level >= Level.CHANNEL), last_position.eq(self.level != Level.POOL)]
+        m.d.comb += self.stores.eq(slots.complete & last_position)
         next_channel = delay(m, slots.last & channel_ends, 1, name="next_channel", reset=True)
         base = Signal.like(self.base, reset_less=True)
         m.d.comb += self.base.eq(base)

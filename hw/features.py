@@ -47,7 +47,8 @@ class FeatureMemory(wiring.Component):
     """``rows`` banks of ``feature_depth`` words of ``lanes`` bits; every bank is read at its own address.
 
     Read latency: `timing.memory_latency`. A store is in memory, and readable, two cycles after it was given. One read
-    of every bank and one store a cycle; the host's stores are dropped in a cycle in which the array stores.
+    of every bank and one store a cycle; the host's stores are dropped in a cycle in which the array stores. With one
+    port, what a bank reads in the cycle after that in which a store to it was given is undefined.
 
     Members
     -------
@@ -98,14 +99,20 @@ class FeatureMemory(wiring.Component):
                 enable[index].eq(Mux(store.valid, clear | (store.segment == segment), host.piece == piece)),
             ]
 
-        make_memory = partial(BlockMemory, width=width, depth=config.feature_depth, granularity=granule)
+        one_port = config.feature_ports == 1
+        make_memory = partial(
+            BlockMemory, width=width, depth=config.feature_depth, granularity=granule, exclusive=one_port
+        )
         for bank in range(config.rows):
             pieces = []
+            read_address = self.addresses[bank]
+            if one_port:
+                read_address = Mux(bank_enable[bank], address, read_address)
             for piece in range(config.bus_words):
                 memory = place(m, platform, f"bank_{bank}_{piece}", "feature_memory", make_memory)
                 pieces.append(memory.read_data)
                 m.d.comb += [
-                    memory.read_address.eq(self.addresses[bank]),
+                    memory.read_address.eq(read_address),
                     memory.write_address.eq(address),
                     memory.write_data.eq(word.word_select(piece, width)),
                     memory.write_enable.eq(Mux(bank_enable[bank], enable.word_select(piece, width // granule), 0)),

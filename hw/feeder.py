@@ -1,6 +1,6 @@
 """Feeder: turns the loop counters into feature addresses, padding masks, rotation and weight addresses."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,6 +10,7 @@ from .descriptor import LEVEL_BITS, Level, coordinate_bits, descriptor_layout
 from .isa import PAIR_FIELDS, TAP_FIELDS, Field
 from .loops import Loops, times
 from .pipeline import delay
+from .timing import program_latency
 
 __all__ = ["Feeder"]
 
@@ -27,9 +28,8 @@ class Feeder(wiring.Component):
     """Issues the steps of a descriptor, one a cycle, and addresses the memories for them.
 
     The only unit that waits (see `Loops`); what it sends out is never held up. Addresses are kept incrementally: no
-    multiplier. Stages are numbered in cycles after the issue, as in `timing.Pipeline`; the position in the image
-    (row_base, column_offset, x, y) and the weights' channel tile live at stage 1 and move on when the last step of a
-    tile passes there.
+    multiplier. Stage 1 is cycle *program* of `timing.Pipeline`; the position in the image (row_base, column_offset, x,
+    y) and the weights' channel tile live there and move on when the last step of a tile passes.
 
     While no descriptor runs, the host reads the feature memory through the same stages: a ``host_read`` held with its
     address and bank gives the word to row 0 of the rotation network.
@@ -38,14 +38,15 @@ class Feeder(wiring.Component):
     -------
     descriptor, start : In; fields (static) and the strobe that begins it
     tap_address, pair_address : Out; of tap and program memory, cycle 0
-    tap_word, pair_word : In; cycle 1
+    tap_word, pair_word : In; cycle ``program``
+    hold : In; no step is issued in this cycle
     host_read, host_address, host_bank : In
-    addresses : Out, one per bank, cycle 5
-    rotation, valid : Out; cycle 5 (they are ahead of the words by the memory's latency)
-    weight_address : Out; cycle 3
-    double : Out; cycle 3, with ``enable``: the accumulators double before this step
-    enable : Out; cycle 3, a step
-    level : Out; cycle 3, `Level` of a tile's last step
+    addresses : Out, one per bank, cycle ``addresses``
+    rotation, valid : Out; cycle ``addresses`` (they are ahead of the words by the memory's latency)
+    weight_address : Out; cycle ``sums``
+    double : Out; cycle ``sums``, with ``enable``: the accumulators double before this step
+    enable : Out; cycle ``sums``, a step
+    level : Out; cycle ``sums``, `Level` of a tile's last step
     active, issue, stall : Out; cycle 0, for the counters
     """
 
@@ -56,6 +57,7 @@ class Feeder(wiring.Component):
             {
                 "descriptor": In(descriptor_layout(config)),
                 "start": In(1),
+                "hold": In(1),
                 "tap_address": Out(ceil_log2(config.tap_depth)),
                 "tap_word": In(32),
                 "pair_address": Out(ceil_log2(config.program_depth)),
@@ -83,6 +85,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             loops.descriptor.eq(d),
             loops.start.eq(self.start),
+            loops.hold.eq(self.hold),
             self.active.eq(loops.active),
             self.issue.eq(loops.issue),
             self.stall.eq(loops.stall),
@@ -97,11 +100,12 @@ class Feeder(wiring.Component):
         with m.Elif(loops.level == Level.POOL):
             m.d.sync += tap_start.eq(tap_start + d.taps + 1)
 
-        # Flags along the stages.
-        level_1 = delay(m, loops.level, 1, name="level", reset=True)
-        first_chunk = delay(m, loops.first_chunk, 3, name="first_chunk")
-        first_of_pair = delay(m, loops.first_of_pair, 1, name="first_of_pair")
-        issue_2 = delay(m, loops.issue, 2, name="issue", reset=True)
+        # Flags along the stages, which begin when tap and pair are there.
+        late = program_latency(config.technology)
+        level_1 = delay(m, loops.level, late, name="level", reset=True)
+        first_chunk = delay(m, loops.first_chunk, late + 2, name="first_chunk")
+        first_of_pair = delay(m, loops.first_of_pair, late, name="first_of_pair")
+        issue_2 = delay(m, loops.issue, late + 1, name="issue", reset=True)
         first_of_pair_2 = delay(m, first_of_pair, 1, name="first_of_pair_late")
         m.d.comb += [
             self.enable.eq(delay(m, issue_2, 1, name="issue_late", reset=True)),
@@ -116,6 +120,12 @@ class Feeder(wiring.Component):
         weight_tile = Signal.like(self.weight_address, reset_less=True)
         with m.If(level_1 == Level.COLUMN):
             m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + times(d.x_stride, config.rows))]
+            if config.row_wrap:
+                beyond, wrapped_x = self._wrap(m, x, config.rows)
+                with m.If(beyond):
+                    m.d.sync += [
+                        column_offset.eq(column_offset + d.x_step + d.wrap_step), x.eq(wrapped_x), y.eq(y + d.y_stride),
+                    ]  # fmt: skip
         with m.If(level_1 == Level.ROW):
             m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride)]
         with m.If(level_1 == Level.CHANNEL):
@@ -153,13 +163,29 @@ class Feeder(wiring.Component):
         with m.Elif(self.enable):
             m.d.sync += address.eq(Mux(first_chunk, tap_address, address + 1))
         tap_x, tap_y = Signal.like(x, reset_less=True), Signal.like(y, reset_less=True)
-        y_inside = Signal(reset_less=True)
-        m.d.sync += [tap_x.eq(x + tap["dx"]), tap_y.eq(y + tap["dy"]), y_inside.eq(tap_y < d.in_height)]
-        inside = []
+        next_y = Signal.like(y)
+        y_inside, next_y_inside = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += next_y.eq(tap_y + d.y_stride)
+        m.d.sync += [
+            tap_x.eq(x + tap["dx"]), tap_y.eq(y + tap["dy"]),
+            y_inside.eq(tap_y < d.in_height), next_y_inside.eq(next_y < d.in_height),
+        ]  # fmt: skip
+        inside, beyond_rows = [], []
         for row in range(config.rows):
             row_x = Signal.like(x, name=f"row_x_{row}", reset_less=True)
             m.d.sync += row_x.eq(tap_x + times(d.x_stride, row))
-            inside.append((row_x < d.in_width) & y_inside)
+            if row == 0 or not config.row_wrap:  # the first pixel of a tile has moved on with the tile
+                beyond_rows.append(Const(0, 1))
+                inside.append((row_x < d.in_width) & y_inside)
+                continue
+            distance = Signal.like(x, name=f"distance_{row}")
+            beyond, _ = self._wrap(m, x, row)
+            late = delay(m, beyond, 1, name=f"beyond_{row}")
+            m.d.comb += distance.eq(times(d.x_stride, row) - Mux(late, d.wrap_width, 0))
+            m.d.sync += row_x.eq(tap_x + distance)
+            later = delay(m, late, 1, name=f"beyond_late_{row}")
+            inside.append((row_x < d.in_width) & Mux(later, next_y_inside, y_inside))
+            beyond_rows.append(delay(m, later, 1, name=f"beyond_last_{row}"))
         host_bank_exists = Signal()
         m.d.comb += host_bank_exists.eq(self.host_read & (self.host_bank < config.rows))
         valid = Signal(config.rows, reset_less=True)
@@ -170,15 +196,32 @@ class Feeder(wiring.Component):
             rotation.eq(Mux(self.host_read, self.host_bank, tap_rotation)),
         ]
 
-        # Stage 5: banks before the rotation have wrapped to the next pixel tile.
+        # Stage 5: banks before the rotation have wrapped to the next pixel tile; some rows' pixels are in the next
+        # image row.
         wrapped = Signal.like(address)
         m.d.comb += wrapped.eq(address + d.x_step)
         for bank in range(config.rows):
             register = Signal.like(address, name=f"address_{bank}", reset_less=True)
-            m.d.sync += register.eq(Mux(bank < rotation, wrapped, address))
+            own = Mux(bank < rotation, wrapped, address)
+            if config.row_wrap and config.rows > 1:
+                beyond = Array(beyond_rows[(bank - turn) % config.rows] for turn in range(config.rows))[rotation]
+                own = own + Mux(beyond, d.wrap_step, 0)
+            m.d.sync += register.eq(own)
             m.d.comb += self.addresses[bank].eq(register)
         m.d.comb += [
             self.valid.eq(delay(m, valid, 1, name="valid")),
             self.rotation.eq(delay(m, rotation, 1, name="rotation_late")),
         ]
         return m
+
+    def _wrap(self, m: Module, x: Signal, pixels: int) -> tuple[Signal, Signal]:
+        """Whether the pixel that many output columns after the one at ``x`` is in the next image row, and its column
+        there. Both terms but ``x`` are constants of the descriptor."""
+        beyond, column = Signal(name=f"beyond_after_{pixels}"), Signal.like(x, name=f"column_after_{pixels}")
+        limit = Signal(signed(len(x)), name=f"limit_{pixels}")
+        m.d.comb += [
+            limit.eq(self.descriptor.wrap_width - times(self.descriptor.x_stride, pixels)),
+            beyond.eq(x.as_signed() >= limit),
+            column.eq(x - limit),
+        ]
+        return beyond, column

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from .bridge import Bridge
 from .bus import BusSignature
 from .framing import Framer, FrameStore, Unframer
+from .streams import StreamBuffer
 
 __all__ = ["SerialFront"]
 
@@ -21,6 +22,8 @@ class SerialFront(Component):
     crc_bits : int
         Bits of a byte that enter a CRC each cycle: 1 is smallest and takes 9 cycles a byte, which keeps up with
         a UART at 4 cycles a bit; 8 takes 2.
+    registered : bool
+        Buffers between the frame store's memory and the bridge and between the bridge and the bus, for fast clocks.
 
     Members
     -------
@@ -30,10 +33,11 @@ class SerialFront(Component):
         To the core.
     """
 
-    def __init__(self, crc_bits: int = 1) -> None:
+    def __init__(self, crc_bits: int = 1, *, registered: bool = False) -> None:
         if crc_bits not in (1, 2, 4, 8):
             raise ValueError(f"crc_bits must be 1, 2, 4 or 8, not {crc_bits!r}")
         self._crc_bits = crc_bits
+        self._registered = registered
         super().__init__(
             {"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "bus": Out(BusSignature())}
         )
@@ -46,9 +50,20 @@ class SerialFront(Component):
         m.submodules.framer = framer = Framer(self._crc_bits)
         connect(m, flipped(self.i), unframer.i)
         connect(m, unframer.o, store.i)
-        connect(m, store.o, bridge.i)
+        if self._registered:
+            m.submodules.buffer = buffer = StreamBuffer(store.o.payload.shape())
+            connect(m, store.o, buffer.i)
+            connect(m, buffer.o, bridge.i)
+        else:
+            connect(m, store.o, bridge.i)
         m.d.comb += bridge.damaged.eq(store.damaged)
         connect(m, bridge.o, framer.i)
         connect(m, framer.o, flipped(self.o))
-        connect(m, bridge.bus, flipped(self.bus))
+        if self._registered:
+            m.submodules.requests = requests = StreamBuffer(self.bus.request.payload.shape())
+            connect(m, bridge.bus.request, requests.i)
+            connect(m, requests.o, flipped(self.bus.request))
+            connect(m, flipped(self.bus.response), bridge.bus.response)
+        else:
+            connect(m, bridge.bus, flipped(self.bus))
         return m

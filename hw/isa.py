@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = [
+    "BLOCK_WORDS",
     "COUNTER_WORDS",
     "DESCRIPTOR_FIELDS",
     "DESCRIPTOR_WORDS",
@@ -32,12 +33,15 @@ class Field:
     signed: bool = False
 
 
-DESCRIPTOR_WORDS = 20
-"""Words from one descriptor to the next: 16 of parameters, 4 that the circuit writes back."""
+DESCRIPTOR_WORDS = 22
+"""Words from one descriptor to the next: 18 of parameters, 4 that the circuit writes back."""
 
 DESCRIPTOR_FIELDS = (
     Field("last", 0, 0, 1, "stop after this descriptor"),
     Field("raw", 0, 1, 1, "store accumulators (accumulator_bits planes) instead of threshold codes"),
+    Field("out_bank", 0, 16, 4, "bank of the first stored pixel"),
+    Field("out_bank_step", 0, 20, 4, "banks from the first pixel of a stored row to that of the next, modulo rows"),
+    Field("out_tail", 0, 24, 4, "rows of the last pixel tile of an output row that are stored, less one"),
     Field("planes", 0, 8, 8, "planes stored per output: activation bits, or accumulator_bits when raw"),
     Field("feature_base", 1, 0, 16, "address of output pixel (0, 0)'s window before tap offsets"),
     Field("x_step", 2, 0, 16, "address step from one pixel tile to the next, also of a bank that wrapped"),
@@ -55,21 +59,30 @@ DESCRIPTOR_FIELDS = (
     Field("in_height", 8, 16, 16, "input rows; taps outside read zero"),
     Field("x_stride", 9, 0, 8, "input columns between neighbouring output pixels"),
     Field("y_stride", 9, 8, 8, "input rows between neighbouring output rows"),
+    Field("wrap_step", 9, 16, 16, "added to the feature address each time that the pixels go on in the next image row"),
     Field("weight_base", 10, 0, 16, "weight word of channel tile 0, plane 0"),
     Field("weight_step", 10, 16, 16, "weight words per channel tile"),
     Field("threshold_base", 11, 0, 16, "threshold entry of channel tile 0"),
     Field("threshold_step", 11, 16, 16, "threshold entries per channel tile"),
     Field("out_base", 12, 0, 16, "address of output pixel (0, 0), plane 0, chunk 0"),
-    Field("out_row_step", 12, 16, 16, "address step from one stored row to the next"),
+    Field("out_row_step", 12, 16, 16, "address step from one stored row to the next, before a wrap of the bank"),
     Field("out_pixel_step", 13, 0, 16, "words per stored pixel slot"),
     Field("out_plane_step", 13, 16, 16, "words from one plane of a pixel to the next"),
     Field("out_stride", 14, 0, 8, "x stride of the layer that reads the output: pixels x // stride share a bank"),
     Field("out_segment", 14, 8, 8, "segment of the feature word that channel tile 0 fills"),
-    Field("out_width", 14, 16, 16, "output columns stored; the rest of the last pixel tile is dropped"),
+    Field("out_width", 14, 16, 16, "pixels of a stored row, after which the next begins"),
     Field("out_group_step", 15, 0, 16, "out_stride * out_pixel_step: address step when the bank wraps to 0"),
+    Field("wrap_width", 15, 16, 16, "input columns after which the pixels go on in the next image row"),
+    Field("weight_source", 16, 0, 16, "feature address from which weights are copied to weight_base, before all else"),
+    Field("weight_words", 16, 16, 16, "weight words to copy, 0 for none"),
+    Field("threshold_source", 17, 0, 16, "feature address from which thresholds are copied to threshold_base"),
+    Field("threshold_entries", 17, 16, 16, "threshold entries to copy, 0 for none"),
 )
 
-COUNTER_WORDS = {"cycles": 16, "steps": 17, "stalls": 18, "completed": 19}
+BLOCK_WORDS = {"weights": 16, "thresholds": 17}
+"""Words of a descriptor that name a block to copy; the circuit does not keep them."""
+
+COUNTER_WORDS = {"cycles": 18, "steps": 19, "stalls": 20, "completed": 21}
 """Words of a descriptor that the circuit writes when the layer ends: clock cycles from descriptor fetch to
 the last stored word, array steps issued, cycles the issue waited for the drain, and a run count."""
 

@@ -1,18 +1,23 @@
 """Where a feature map lies in the banked feature-map memory. Pure arithmetic, shared by compiler and tests.
 
-A word holds ``lanes`` channels (one *chunk*) of one bit plane of one pixel. Pixel x of every row lies in
-bank ``x // stride % rows``, where ``stride`` is the x stride of the layer that reads the map, so the
-``rows`` pixels that a tap of that layer needs are always in different banks:
+A word holds ``lanes`` channels (one *chunk*) of one bit plane of one pixel. ``stride`` is the x stride of the layer
+that reads the map: as many neighbouring pixels share a place. Places are numbered through the whole map, ``pitch`` to
+an image row, and spread over the banks, so the ``rows`` pixels that a tap of that layer needs are in different banks:
 
-    slot(x)    = x // (stride * rows) * stride + x % stride
-    address    = base + y * row_pitch + slot(x) * pixel_pitch + plane * chunks + chunk
-    bank       = x // stride % rows
+    place      = y * pitch + x // stride
+    address    = base + (place // rows * stride + x % stride) * pixel_pitch + plane * chunks + chunk
+    bank       = place % rows
 
-With rows = 4:    stride 1                     stride 2
+With rows = 4, in image row 0:
+                  stride 1                     stride 2
     bank 0        x = 0  4  8 ...              x = 0 1  8 9 ...
     bank 1        x = 1  5  9 ...              x = 2 3 10 11 ...
     bank 2        x = 2  6 10 ...              x = 4 5 12 13 ...
     bank 3        x = 3  7 11 ...              x = 6 7 14 15 ...
+
+A layer of output width W and vertical stride s may walk through its pixels in tiles of ``rows`` without regard to the
+ends of image rows if s * pitch - W is a multiple of ``rows``: then a pixel of the next image row is ``wrap`` addresses
+further than it would be in the same one. It can walk row by row if s * pitch is such a multiple.
 """
 
 from dataclasses import dataclass
@@ -34,12 +39,16 @@ class FeatureLayout:
     stride: int
     rows: int
     lanes: int
+    pitch: int
 
     @classmethod
     def of(cls, config: FabricConfig, *, base: int, height: int, width: int, channels: int, planes: int,
-           stride: int) -> "FeatureLayout":  # fmt: skip
+           stride: int, pitch: int | None = None) -> "FeatureLayout":  # fmt: skip
+        """Without a ``pitch``, image rows begin in bank 0."""
+        if pitch is None:
+            pitch = -(-width // (stride * config.rows)) * config.rows
         return cls(base=base, height=height, width=width, channels=channels, planes=planes, stride=stride,
-                   rows=config.rows, lanes=config.lanes)  # fmt: skip
+                   rows=config.rows, lanes=config.lanes, pitch=pitch)  # fmt: skip
 
     @property
     def bank_pitch(self) -> int:
@@ -55,20 +64,18 @@ class FeatureLayout:
         return self.chunks * self.planes
 
     @property
-    def row_pitch(self) -> int:
-        """Words of each bank that one image row occupies."""
-        return -(-self.width // (self.stride * self.rows)) * self.stride * self.pixel_pitch
+    def group_pitch(self) -> int:
+        """Words of a bank from one place to the next."""
+        return self.stride * self.pixel_pitch
 
     @property
     def size(self) -> int:
         """Words of each bank that the map occupies."""
-        return self.height * self.row_pitch
-
-    def slot(self, x: int) -> int:
-        return x // (self.stride * self.rows) * self.stride + x % self.stride
-
-    def bank(self, x: int) -> int:
-        return x // self.stride % self.rows
+        return -(-self.height * self.pitch // self.rows) * self.group_pitch
 
     def address(self, y: int, x: int, plane: int, chunk: int) -> int:
-        return self.base + y * self.row_pitch + self.slot(x) * self.pixel_pitch + plane * self.chunks + chunk
+        group = (y * self.pitch + x // self.stride) // self.rows
+        return self.base + group * self.group_pitch + x % self.stride * self.pixel_pitch + plane * self.chunks + chunk
+
+    def bank(self, y: int, x: int) -> int:
+        return (y * self.pitch + x // self.stride) % self.rows

@@ -19,12 +19,14 @@ class Loops(wiring.Component):
     """Walks the loop nest of `hw/README.md`, one step a cycle.
 
     The last step of a tile of results waits until planes × drain_slots cycles have passed since the one before: then
-    the drain that it starts follows the drain of the tile before without a gap. Nothing else ever waits.
+    the drain that it starts follows the drain of the tile before without a gap. Any step waits while ``hold`` is set.
+    Nothing else ever waits.
 
     Members
     -------
     descriptor : In
     start : In; the first step may be issued in the next cycle
+    hold : In; no step is issued in this cycle
     active : Out; between start and the last step
     stall : Out; a step waits
     issue : Out; the counters' step is issued in this cycle
@@ -40,6 +42,7 @@ class Loops(wiring.Component):
             {
                 "descriptor": In(descriptor_layout(config)),
                 "start": In(1),
+                "hold": In(1),
                 "active": Out(1),
                 "stall": Out(1),
                 "issue": Out(1),
@@ -81,7 +84,7 @@ class Loops(wiring.Component):
         ready = Signal()
         m.d.comb += [
             ready.eq(spacing == 0),
-            self.stall.eq(self.active & pair_last & ~ready),
+            self.stall.eq(self.active & (self.hold | (pair_last & ~ready))),
             self.issue.eq(self.active & ~self.stall),
         ]
         with m.If(~ready):

@@ -34,7 +34,7 @@ class BlockMemory(wiring.Component):
     exclusive : bool
         What is read in a cycle with a write does not matter, so that one port will do. On an iCE40 UltraPlus such a
         memory of `SPRAM_MINIMUM_DEPTH` to `SPRAM_DEPTH` words is put into its single-port RAM, which holds anything
-        at power-up. Takes no ``granularity``.
+        at power-up, unless its granularity is none of the multiples of 4 that this has.
     distributed : bool
         Make it of LUTs; not every fabric can.
 
@@ -45,11 +45,14 @@ class BlockMemory(wiring.Component):
     """
 
     def __init__(
-        self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False,
+        self,
+        *,
+        width: int,
+        depth: int,
+        granularity: int | None = None,
+        exclusive: bool = False,
         distributed: bool = False,
-    ) -> None:  # fmt: skip
-        if exclusive and granularity is not None:
-            raise ValueError("an exclusive memory is written a word at a time")
+    ) -> None:
         self.width, self.depth, self.exclusive = width, depth, exclusive
         self.attributes: dict[str, int | str] = {"no_rw_check": 1}
         if distributed:
@@ -70,6 +73,7 @@ class BlockMemory(wiring.Component):
         if (
             self.exclusive
             and SPRAM_MINIMUM_DEPTH <= self.depth <= SPRAM_DEPTH
+            and (self.granularity % 4 == 0 or self.granularity == self.width)
             and getattr(platform, "device", "").startswith("iCE40UP")
         ):
             self._single_port(m)
@@ -89,7 +93,10 @@ class BlockMemory(wiring.Component):
 
     def _single_port(self, m: Module) -> None:
         address = Signal(14)
-        m.d.comb += address.eq(Mux(self.write_enable, self.write_address, self.read_address))
+        writing = self.write_enable.any()
+        # One bit for each four of the data, those of an incomplete last granule included.
+        mask = Cat(enable.replicate(-(-self.granularity // 4)) for enable in self.write_enable)
+        m.d.comb += address.eq(Mux(writing, self.write_address, self.read_address))
         words = []
         for low in range(0, self.width, 16):
             word = Signal(16, name=f"spram_{low}")
@@ -98,8 +105,8 @@ class BlockMemory(wiring.Component):
                 i_CLOCK=ClockSignal(),
                 i_ADDRESS=address,
                 i_DATAIN=Cat(self.write_data[low : low + 16], Const(0, 16))[:16],
-                i_MASKWREN=Const(0b1111, 4),
-                i_WREN=self.write_enable,
+                i_MASKWREN=Cat(mask[low // 4 : low // 4 + 4], Const(0, 4))[:4],
+                i_WREN=writing,
                 i_CHIPSELECT=Const(1, 1),
                 i_STANDBY=Const(0, 1),
                 i_SLEEP=Const(0, 1),

@@ -6,17 +6,18 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
-from .descriptor import COUNTS, descriptor_layout
+from .descriptor import COUNTS, block_layout, descriptor_layout
 from .host import ACCESS_LAYOUT
-from .isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
+from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
+from .pipeline import delay
 from .registers import REGISTERS, constants
-from .timing import LOOP_COUNTS, STORE_CYCLES
+from .timing import LOOP_COUNTS, program_latency, store_cycles
 
 __all__ = ["Sequencer"]
 
 _INDEX = {register.name: register.index for register in REGISTERS}
-_PARAMETER_WORDS = COUNTER_WORDS["cycles"]
+_PARAMETER_WORDS = min(BLOCK_WORDS.values())
 
 
 class Sequencer(wiring.Component):
@@ -25,10 +26,11 @@ class Sequencer(wiring.Component):
     ========  =====================  =========================================================================
     state     cycles                 what happens
     ========  =====================  =========================================================================
-    fetch     `timing.FETCH_CYCLES`  the words of the descriptor are read; a loop count of 0 ends it here
+    fetch     `timing.fetch_cycles`  the words of the descriptor are read, the last two by
+    copy      `timing.copy_cycles`   which blocks of the feature memory are copied; a loop count of 0 ends it here
     prepare   planes                 the writer finds the address of the first plane
     run       (the layer)            begins with ``start``, ends with ``done``
-    store     `timing.STORE_CYCLES`  counters go to the program memory
+    store     `timing.store_cycles`  counters go to the program memory
     ========  =====================  =========================================================================
 
     Owns the program memory: the host's while idle, the fetch's and then the feeder's (plane pairs) while busy.
@@ -36,10 +38,11 @@ class Sequencer(wiring.Component):
     Members
     -------
     access : In; of the host
-    register_word, program_word : Out; what a read of registers and program memory answers, 1 and 2 cycles later
+    register_word, program_word : Out; what a read of registers and program memory answers
     descriptor : Out; `descriptor.descriptor_layout`, static from prepare to the end of run
     prepare, prepare_first, start : Out; see `Writer`
-    pair_address : In; pair_word : Out; one cycle later
+    pair_address : In; pair_word : Out; `timing.program_latency` later
+    copy, copy_block, copy_thresholds : Out; copy_done : In; see `Copier`
     issue, stall, done : In; a step is issued, a step waits, the last store is under way
     busy : Out
     """
@@ -57,6 +60,10 @@ class Sequencer(wiring.Component):
                 "start": Out(1),
                 "pair_address": In(ceil_log2(config.program_depth)),
                 "pair_word": Out(32),
+                "copy": Out(1),
+                "copy_block": Out(block_layout(config)),
+                "copy_thresholds": Out(1),
+                "copy_done": In(1),
                 "issue": In(1),
                 "stall": In(1),
                 "done": In(1),
@@ -67,7 +74,9 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         access = self.access
+        latency = program_latency(self.config.technology)
         m.submodules.program = program = BlockMemory(width=32, depth=self.config.program_depth)
+        read_word = delay(m, program.read_data, latency - 1, name="read_word")
         # Next program word to be read or written; one bit more than an address, to be able to stand at the end.
         pointer = Signal(len(program.read_address) + 1)
         next_descriptor = Signal.like(pointer)
@@ -81,11 +90,11 @@ class Sequencer(wiring.Component):
         self._registers(m, register_write, index, next_descriptor, interval, run_ends)
         m.d.sync += interval.eq(Mux(run_ends, 0, Mux(layer_begins, 1, interval + 1)))
         loading = Signal()
-        empty = self._load(m, program.read_data, layer_begins, loading, word)
+        empty = self._load(m, read_word, layer_begins, loading, word)
 
         m.d.comb += [
-            self.pair_word.eq(program.read_data),
-            self.program_word.eq(program.read_data),
+            self.pair_word.eq(read_word),
+            self.program_word.eq(read_word),
             program.read_address.eq(pointer),
             program.write_address.eq(pointer),
             program.write_data.eq(access.data),
@@ -97,7 +106,7 @@ class Sequencer(wiring.Component):
         with m.If(self.issue):
             m.d.sync += steps.eq(steps + 1)
         with m.If(self.stall | count_run):
-            m.d.sync += stalls.eq(Mux(count_run, program.read_data, stalls) + 1)
+            m.d.sync += stalls.eq(Mux(count_run, read_word, stalls) + 1)
         with m.If(layer_begins):
             m.d.sync += [steps.eq(0), stalls.eq(0)]
 
@@ -118,16 +127,32 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
 
             with m.State("fetch"):
-                # A word is there in the cycle after its address.
-                m.d.comb += [layer_begins.eq(word == 0), loading.eq(word != 0)]
+                # The pointer stops at the second block.
+                m.d.comb += [layer_begins.eq(word == 0), loading.eq(word >= latency)]
                 m.d.sync += word.eq(word + 1)
-                with m.If(word != _PARAMETER_WORDS):
+                with m.If(word <= _PARAMETER_WORDS):
                     m.d.sync += pointer.eq(pointer + 1)
-                with m.Else():
+                with m.If(word == _PARAMETER_WORDS - 1 + latency):
                     m.d.sync += word.eq(0)
-                    m.next = "prepare"
-                    with m.If(empty):
-                        m.next = "store"
+                    m.next = "copy"
+
+            with m.State("copy"):
+                # Words 0 and 2 begin the blocks, 1 and 3 wait for them to be copied. The first block is there now, the
+                # second from the next cycle on.
+                begins = Signal()
+                m.d.comb += [
+                    begins.eq(~word[0]), self.copy.eq(begins), self.copy_thresholds.eq(word[1]),
+                    self.copy_block.source.eq(read_word), self.copy_block.count.eq(read_word[16:]),
+                ]  # fmt: skip
+                with m.If(begins & (self.copy_block.count != 0)):
+                    m.d.sync += word[0].eq(1)
+                with m.Elif(begins | self.copy_done):
+                    m.d.sync += word.eq(Mux(word[1], 0, 2))
+                    with m.If(word[1]):
+                        m.d.sync += pointer.eq(pointer + 1)
+                        m.next = "prepare"
+                        with m.If(empty):
+                            m.next = "store"
 
             with m.State("prepare"):
                 m.d.comb += [self.prepare.eq(1), self.prepare_first.eq(word == 0)]
@@ -146,16 +171,16 @@ class Sequencer(wiring.Component):
                     m.next = "store"
 
             with m.State("store"):
-                # Counters 0 to 2; number 3 takes three cycles to be addressed, read and written with one more.
+                # Counters 0 to 2; number 3 is addressed, read and written with one more.
                 m.d.comb += [
-                    count_run.eq(word == 4),
-                    program.write_enable.eq((word < 3) | (word == 5)),
+                    count_run.eq(word == 3 + latency),
+                    program.write_enable.eq((word < 3) | (word == 4 + latency)),
                     program.write_data.eq(Mux(word == 0, interval, Mux(word == 1, steps, stalls))),
                 ]
                 m.d.sync += word.eq(word + 1)
-                with m.If((word < 3) | (word == 5)):
+                with m.If((word < 3) | (word == 4 + latency)):
                     m.d.sync += pointer.eq(pointer + 1)
-                with m.If(word == STORE_CYCLES - 1):
+                with m.If(word == store_cycles(self.config.technology) - 1):
                     m.d.sync += [word.eq(0), next_descriptor.eq(pointer + 1)]
                     m.next = "fetch"
                     with m.If(single | self.descriptor.last):
@@ -193,14 +218,14 @@ class Sequencer(wiring.Component):
             m.d.sync += runs.eq(runs + 1)
 
     def _load(self, m: Module, read_word: Value, begins: Signal, loading: Signal, word: Signal) -> Signal:
-        """Put word number ``word`` - 1 of the descriptor into its fields; returns whether a loop count was 0."""
+        """Put word number ``word`` - latency of the descriptor into its fields; returns whether a loop count was 0."""
         descriptor = Signal.like(self.descriptor, reset_less=True)
         empty = Signal(reset_less=True)
         m.d.comb += self.descriptor.eq(descriptor)
         with m.If(loading), m.Switch(word):
             for number in range(_PARAMETER_WORDS):
                 fields = [field for field in DESCRIPTOR_FIELDS if field.word == number]
-                with m.Case(number + 1):
+                with m.Case(number + program_latency(self.config.technology)):
                     for field in fields:
                         bits = read_word[field.lsb : field.lsb + field.width]
                         m.d.sync += descriptor[field.name].eq(bits - 1 if field.name in COUNTS else bits)

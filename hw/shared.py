@@ -18,9 +18,10 @@ __all__ = ["convert", "mapped", "place"]
 class _Shared:
     """The platform of one conversion: components to be written once, by the name of their module."""
 
-    def __init__(self, prefix: str, mapped: bool = False) -> None:
+    def __init__(self, prefix: str, mapped: bool, device: str) -> None:
         self.prefix = prefix
         self.mapped = mapped
+        self.device = device
         self.modules: dict[str, Component] = {}
 
 
@@ -29,7 +30,7 @@ def mapped(platform: object) -> bool:
 
     Simulation gets the behaviour, which is the same (proved in `tests/formal`) and runs far faster.
     """
-    return hasattr(platform, "device") or getattr(platform, "mapped", False)
+    return getattr(platform, "mapped", hasattr(platform, "device"))
 
 
 def place(m: Module, platform: object, name: str, module: str, make: Callable[[], Component]) -> Any:
@@ -55,12 +56,13 @@ def place(m: Module, platform: object, name: str, module: str, make: Callable[[]
     return interface
 
 
-def convert(top: Component, *, name: str = "top", mapped: bool = False, **options: Any) -> str:
+def convert(top: Component, *, name: str = "top", mapped: bool = False, device: str = "", **options: Any) -> str:
     """Verilog of ``top`` as module ``name`` and of the modules that it shares; options as of Amaranth's own.
 
-    ``mapped``: with the technology's own cells where there are some (`mapped`).
+    ``mapped``: with the technology's own cells where there are some (`mapped`). ``device``, as platforms name it: with
+    its own memories and multipliers where there are some (`memory.BlockMemory`, `element_ice40`).
     """
-    platform = _Shared(name, mapped)
+    platform = _Shared(name, mapped, device)
     texts = [verilog.convert(top, name=name, platform=platform, **options)]
     written: set[str] = set()
     while missing := [module for module in platform.modules if module not in written]:

@@ -9,9 +9,8 @@ from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
 from .descriptor import field_widths
-from .memory import BlockMemory
 from .pipeline import delay, delay_in_memory
-from .timing import THRESHOLD_LATENCY, captures_early
+from .timing import captures_early
 
 __all__ = ["ThresholdUnit", "tree_code"]
 
@@ -29,14 +28,16 @@ class ThresholdUnit(wiring.Component):
 
     ``capture`` loads the accumulators of all rows and columns. They then take turns, one *slot* a cycle, the columns of
     a row one after another, in rounds of ``drain_slots`` cycles, one round per plane, the most significant first; slots
-    beyond the last result are idle. One result takes four cycles from node to next node, which the others fill::
+    beyond the last result are idle. One result takes `FabricConfig.threshold_latency` cycles from node to next node,
+    which the others fill, with a memory of one cycle::
 
         cycle of a slot   0              1               2                          3
         register          node           address         threshold, result's turn   code bit
         next              base + node    memory          result < threshold         node <- 2 node + bit
 
-    So a slot whose ``first`` is at cycle -1 has its bit at cycle 3. Raw: the bit is that of the plane, and planes must
-    be accumulator_bits. ``bits`` holds a row when the bit of its last column is out. Throughput: one bit a cycle.
+    So a slot whose ``first`` is at cycle -1 has its bit at cycle 3, or 4 with a memory of two. Raw: the bit is that of
+    the plane, and planes must be accumulator_bits. ``bits`` holds a row when the bit of its last column is out.
+    Throughput: one bit a cycle.
 
     Where a register without logic in front is free (`timing.captures_early`), the results stay where they were captured
     and a multiplexer takes them in turn: half a LUT4 for each of their bits. Elsewhere they move through a ring, where
@@ -45,13 +46,13 @@ class ThresholdUnit(wiring.Component):
     Members
     -------
     accumulators : In, row by row, the columns of each
-    capture : In; load the drain registers; the first slot's cycle 0 if captured early, else its cycle 1
+    capture : In; load the drain registers; two cycles before the first result's turn, or one
     first : In; the slot's next node is the root (first plane)
     advance : In; the slot's cycle 2: the ring moves on to the next result
     slot, plane : In; of a slot in its cycle 0
     raw : In; static while a descriptor runs
     base : In; threshold address of the tree, for the slot that is in the node register
-    write_enable, write_column, write_address, write_data : In; the host's port of the threshold memory
+    address, threshold : Out, In; of the threshold memory
     bits : Out, one per column
     """
 
@@ -67,10 +68,8 @@ class ThresholdUnit(wiring.Component):
                 "plane": In(field_widths(config)["planes"]),
                 "raw": In(1),
                 "base": In(config.threshold_address_bits),
-                "write_enable": In(1),
-                "write_column": In(ceil_log2(config.threshold_columns)),
-                "write_address": In(config.threshold_address_bits),
-                "write_data": In(config.threshold_bits),
+                "address": Out(ceil_log2(config.threshold_columns) + config.threshold_address_bits),
+                "threshold": In(config.threshold_bits),
                 "bits": Out(config.threshold_columns),
             }
         )
@@ -79,17 +78,8 @@ class ThresholdUnit(wiring.Component):
         m = Module()
         config = self.config
         slot = delay(m, self.slot, 1, name="slot")  # a copy of its own: many multiplexers look at it
+        latency = config.threshold_latency
         result, raw_bit = self._select(m, slot) if captures_early(config.technology) else self._turn(m)
-
-        # The host writes while nothing runs.
-        m.submodules.thresholds = thresholds = BlockMemory(
-            width=config.threshold_bits, depth=config.threshold_columns * config.threshold_depth, exclusive=True
-        )
-        m.d.comb += [
-            thresholds.write_enable.eq(self.write_enable),
-            thresholds.write_address.eq(Cat(self.write_column, self.write_address)),
-            thresholds.write_data.eq(self.write_data),
-        ]
 
         # A node needs as many bits as the deepest tree has levels.
         node = Signal(config.activation_bits, reset_less=True)
@@ -97,11 +87,11 @@ class ThresholdUnit(wiring.Component):
         bit = Signal(reset_less=True)
         m.d.sync += [
             address.eq(self.base + node),
-            bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < thresholds.read_data)),
+            bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < self.threshold)),
         ]
-        m.d.comb += thresholds.read_address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
-        walked = delay(m, node, THRESHOLD_LATENCY - 1, name="node")
-        waiting = config.drain_slots - THRESHOLD_LATENCY
+        m.d.comb += self.address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
+        walked = delay(m, node, latency - 1, name="node")
+        waiting = config.drain_slots - latency
         after = Cat(bit, walked)[: len(node)]
         if config.technology == "gowin" and waiting >= 8:  # a lone register takes a LUT
             following = delay_in_memory(m, after, waiting, name="waiting")
@@ -131,6 +121,7 @@ class ThresholdUnit(wiring.Component):
         result = Signal.like(captured[0], name="result", reset_less=True)
         with m.If(self.capture):
             m.d.sync += [register.eq(value) for register, value in zip(captured, self.accumulators, strict=True)]
-        m.d.sync += result.eq(Array(captured)[slot])
-        plane = delay(m, self.plane, 2, name="plane")
+        wait = self.config.threshold_latency - 4
+        m.d.sync += result.eq(Array(captured)[delay(m, slot, wait, name="slot_late")])
+        plane = delay(m, self.plane, 2 + wait, name="plane")
         return result, result.bit_select(plane, 1)

@@ -1,8 +1,9 @@
 """Column tile: the cell that repeats along the array."""
 
 from functools import partial
+from typing import Any, NamedTuple
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,11 +11,13 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .descriptor import field_widths
 from .element import Element
+from .element_ice40 import ElementPair, has_blocks
 from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
 from .threshold import ThresholdUnit
 from .timing import memory_latency
+from .twin_memory import TwinMemory
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
 
@@ -74,6 +77,12 @@ def host_layout(config: FabricConfig) -> data.StructLayout:
     )
 
 
+class _ElementPorts(NamedTuple):
+    activations: Value
+    weights: Value
+    accumulator: Value
+
+
 class Tile(wiring.Component):
     """``rows`` × ``tile_columns`` processing elements, their weights and threshold units.
 
@@ -90,6 +99,7 @@ class Tile(wiring.Component):
 
     def __init__(self, config: FabricConfig) -> None:
         self.config = config
+        self._pair: Any = None  # the pair of elements whose second one is next
         activations, control, host = activation_layout(config), control_layout(config), host_layout(config)
         super().__init__(
             {
@@ -105,14 +115,12 @@ class Tile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, control, host = self.config, self.control, self.host
+        config, host = self.config, self.host
         self._pass_on(m)
-        make_element = partial(
-            Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits, technology=config.technology
-        )
         selected = Signal()
         m.d.comb += selected.eq(host.tile == 0)
         shared = config.threshold_columns
+        units = self._threshold_units(m, platform)
 
         for index in range(config.tile_columns):
             addressed = Signal(name=f"addressed_{index}")
@@ -120,36 +128,76 @@ class Tile(wiring.Component):
             weights = self._weights(m, platform, index, addressed)
 
             which, column = divmod(index, shared)
-            if column == 0:
-                unit = self._threshold_unit(m, platform, which)
             for row in range(config.rows):
-                element = place(m, platform, f"element_{row}_{index}", "element", make_element)
+                element = self._element(m, platform, row, index)
                 m.d.comb += [
                     element.activations.eq(self.activations[row]),
                     element.weights.eq(weights),
-                    element.enable.eq(control.enable),
-                    element.clear.eq(control.clear),
-                    element.double.eq(control.double),
-                    unit.accumulators[row * shared + column].eq(element.accumulator),
+                    units[which].accumulators[row * shared + column].eq(element.accumulator),
                 ]
         return m
 
-    def _threshold_unit(self, m: Module, platform: object, index: int) -> ThresholdUnit:
+    def _element(self, m: Module, platform: object, row: int, column: int) -> _ElementPorts:
+        """Operands and result of an element: one of its own, or half of a pair."""
+        config, control = self.config, self.control
+        number = column * config.rows + row
+        paired = has_blocks(config, platform)
+        if paired and number % 2:
+            ports, index = self._pair, 1
+        elif paired:
+            make_pair = partial(ElementPair, lanes=config.lanes, accumulator_bits=config.accumulator_bits)
+            ports, index = place(m, platform, f"elements_{number // 2}", "element_pair", make_pair), 0
+            self._pair = ports
+        else:
+            make = partial(Element, lanes=config.lanes, accumulator_bits=config.accumulator_bits,
+                           technology=config.technology)  # fmt: skip
+            ports, index = place(m, platform, f"element_{row}_{column}", "element", make), None
+        if index in (None, 0):
+            m.d.comb += [getattr(ports, name).eq(control[name]) for name in ("enable", "clear", "double")]
+        if index is None:
+            return _ElementPorts(ports.activations, ports.weights, ports.accumulator)
+        return _ElementPorts(ports.activations[index], ports.weights[index], ports.accumulators[index])
+
+    def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
+        """The units with their memories, two of which share a block RAM where that is possible."""
         config, control, host = self.config, self.control, self.host
         shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
-        unit: ThresholdUnit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
-        m.d.comb += [
-            getattr(unit, name).eq(control[name])
-            for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
-        ]
-        m.d.comb += [
-            unit.write_enable.eq(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index)),
-            unit.write_column.eq(host.column[:shared_bits]),
-            unit.write_address.eq(host.address),
-            unit.write_data.eq(host.data),
-            self.bits[index * shared : (index + 1) * shared].eq(unit.bits),
-        ]
-        return unit
+        width, depth, technology = config.threshold_bits, shared * config.threshold_depth, config.technology
+        address = Cat(host.column[:shared_bits], host.address[: config.threshold_address_bits])
+        units: list[ThresholdUnit] = []
+        enables = []
+        for index in range(config.tile_columns // shared):
+            unit = place(m, platform, f"thresholds_{index}", "thresholds", partial(ThresholdUnit, config))
+            m.d.comb += [
+                getattr(unit, name).eq(control[name])
+                for name in ("capture", "first", "advance", "slot", "plane", "raw", "base")
+            ]
+            m.d.comb += self.bits[index * shared : (index + 1) * shared].eq(unit.bits)
+            # The host writes while nothing runs.
+            enables.append(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index))
+            units.append(unit)
+        twins = TwinMemory.fits(width=width, depth=depth, technology=technology) and len(units) > 1
+        for index in range(0, len(units), 2) if twins else ():
+            make_twin = partial(TwinMemory, width=width, depth=depth, technology=technology)
+            twin = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_twin)
+            m.d.comb += [
+                twin.write_enables.eq(Cat(enables[index : index + 2])),
+                twin.write_address.eq(address),
+                twin.write_data.eq(host.data),
+            ]
+            for half, unit in enumerate(units[index : index + 2]):
+                m.d.comb += [twin.read_addresses[half].eq(unit.address), unit.threshold.eq(twin.read_data[half])]
+        for index, unit in enumerate([] if twins else units):
+            make_memory = partial(BlockMemory, width=width, depth=depth, exclusive=True)
+            memory = place(m, platform, f"threshold_memory_{index}", "threshold_memory", make_memory)
+            m.d.comb += [
+                memory.write_enable.eq(enables[index]),
+                memory.write_address.eq(address),
+                memory.write_data.eq(host.data),
+                memory.read_address.eq(unit.address),
+                unit.threshold.eq(delay(m, memory.read_data, config.threshold_latency - 4, name=f"threshold_{index}")),
+            ]
+        return units
 
     def _weights(self, m: Module, platform: object, index: int, addressed: Signal) -> Signal:
         """The weight word of a column, `memory_latency` cycles after its address."""

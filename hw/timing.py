@@ -5,50 +5,61 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | cycle                | what is in the registers                                                              |
 |----------------------|---------------------------------------------------------------------------------------|
 | 0                    | loop counters; tap and plane-pair memories are addressed                              |
-| 1                    | tap and plane pair                                                                    |
-| 2, 3                 | partial sums of feature address, weight address and coordinates                       |
-| 4                    | feature address, padding mask                                                         |
-| 5                    | feature address of every bank                                                         |
-| 5 + memory           | feature words; *memory* is `memory_latency`                                           |
-| activations          | rotated and masked: 5 + memory + `rotate_latency`                                     |
+| program              | tap and plane pair; *program* is `program_latency`                                    |
+| program + 1, sums    | partial sums of feature address, weight address and coordinates; *sums* = program + 2 |
+| sums + 1             | feature address, padding mask                                                         |
+| addresses            | feature address of every bank: sums + 2                                               |
+| addresses + memory   | feature words; *memory* is `memory_latency`                                           |
+| activations          | rotated and masked: addresses + memory + `rotate_latency`                             |
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
-| drain                | first drain slot: accumulate, or one less without `captures_early` (steps overlap)    |
-| bits                 | first code bits of all columns, de-skewed: drain + 4 + tiles - 1                      |
+| drain                | first drain slot: with the accumulation or a cycle before, as these overlap           |
+| bits                 | first code bits of all columns, de-skewed: drain + threshold_latency + tiles - 1      |
 | bits + 1             | maximum over pool positions; feature address of the store                             |
 | bits + 2             | write port of the feature memory                                                      |
 """
 
+import functools
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .config import FabricConfig
 
 __all__ = [
-    "FETCH_CYCLES",
     "LOOP_COUNTS",
-    "STORE_CYCLES",
-    "THRESHOLD_LATENCY",
     "Cycles",
     "Pipeline",
     "captures_early",
+    "copy_cycles",
+    "copy_latency",
     "descriptor_cycles",
+    "fetch_cycles",
     "memory_latency",
     "popcount_latency",
     "popcount_registers",
+    "program_latency",
     "rotate_latency",
+    "store_cycles",
 ]
 
-FETCH_CYCLES = 17
-"""Reading 16 descriptor words, one of them a cycle."""
+def program_latency(technology: str) -> int:
+    """Cycles from address to data of the program and tap memories: with an output register for fast clocks."""
+    return 2 if technology == "ecp5" else 1
 
-STORE_CYCLES = 6
-"""Writing the counters back, after the cycles that they count: a run is busy for the sum of its descriptors' cycles
-and this for each of them."""
 
-THRESHOLD_LATENCY = 4
-"""Cycles from a node register to the next node of the same channel: address, memory, comparison, node."""
+def fetch_cycles(technology: str) -> int:
+    """Reading 18 descriptor words, one of them a cycle; copying takes more, see `copy_cycles`."""
+    return 18 + program_latency(technology)
+
+
+def store_cycles(technology: str) -> int:
+    """Writing the counters back, after the cycles that they count.
+
+    A run is busy for the sum of its descriptors' cycles and this for each of them.
+    """
+    return 5 + program_latency(technology)
 
 
 def memory_latency(technology: str) -> int:
@@ -74,7 +85,7 @@ def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     levels = int(math.log2(lanes)) - 1
     if technology in ("ice40", "gowin") or levels < 4:
         return ()
-    return (2, 3) if technology == "ecp5" else (levels // 2 + 1,)
+    return tuple(range(2, levels, 2)) if technology == "ecp5" else (levels // 2 + 1,)
 
 
 def popcount_latency(lanes: int, technology: str) -> int:
@@ -91,6 +102,7 @@ def rotate_latency(rows: int) -> int:
 class Pipeline:
     """Cycle numbers of the table above for one configuration."""
 
+    sums: int
     memory: int
     activations: int
     accumulate: int
@@ -99,11 +111,26 @@ class Pipeline:
 
     @classmethod
     def of(cls, config: FabricConfig) -> "Pipeline":
+        sums = program_latency(config.technology) + 2
         memory = memory_latency(config.technology)
-        activations = 5 + memory + rotate_latency(config.rows)
+        activations = sums + 2 + memory + rotate_latency(config.rows)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
-        drain = accumulate - 1 + captures_early(config.technology)
-        return cls(memory, activations, accumulate, drain, drain + THRESHOLD_LATENCY + config.tiles - 1)
+        # The results' turn comes two cycles before the end of a comparison, a cycle after the capture or two.
+        drain = accumulate + 3 + captures_early(config.technology) - config.threshold_latency
+        return cls(sums, memory, activations, accumulate, drain, drain + config.threshold_latency + config.tiles - 1)
+
+    @property
+    def hold(self) -> int:
+        """Cycle in which no step is issued with one feature port if the first drain slot is stored; the others follow.
+
+        A slot is stored in cycle ``bits`` + 2, the read of a step is in cycle ``addresses``.
+        """
+        return self.bits + 2 - self.addresses
+
+    @property
+    def addresses(self) -> int:
+        """Cycle of the feature address of every bank."""
+        return self.sums + 2
 
     @property
     def weight_address(self) -> int:
@@ -120,23 +147,81 @@ class Cycles:
     stalls: int
 
 
+def copy_latency(config: FabricConfig) -> int:
+    """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
+    times = Pipeline.of(config)
+    return times.activations - times.sums
+
+
+def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
+    """Cycles in which the two blocks of a descriptor are copied, a bus word a cycle."""
+    words = descriptor["weight_words"] * config.columns * config.bus_words
+    entries = descriptor["threshold_entries"] * config.columns
+    return sum(count + copy_latency(config) for count in (words, entries) if count)
+
+
 LOOP_COUNTS = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes")
-"""Fields that must not be 0; a descriptor with such a field does nothing and takes the fetch alone."""
+"""Fields that must not be 0; a descriptor with such a field does nothing but copy its blocks."""
 
 
 def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cycles:
     """Exactly what the circuit writes into the counter words of a descriptor, given as its fields.
 
     A tile of results takes max(steps, drain) cycles, drain = planes × drain_slots; the first one does not wait and
-    the last one's drain follows. One more cycle each starts the loops and finishes the last store.
+    the last one's drain follows. One more cycle each starts the loops and finishes the last store. With one feature
+    port, stores take cycles from the steps: see `_stalls_with_holds`.
     """
     d = descriptor
+    fetch = fetch_cycles(config.technology) + copy_cycles(config, d)
     if any(d[name] == 0 for name in LOOP_COUNTS):
-        return Cycles(FETCH_CYCLES, 0, 0)
+        return Cycles(fetch, 0, 0)
     tiles = d["channel_tiles"] * d["y_count"] * d["x_tiles"] * d["pool_taps"]
     steps = d["pairs"] * d["taps"] * d["chunks"]
     drain = d["planes"] * config.drain_slots
     stalls = (tiles - 1) * max(0, drain - steps)
+    if config.feature_ports == 1:
+        stalls = _stalls_with_holds(
+            tiles // d["pool_taps"], d["pool_taps"], steps, d["planes"], config.rows, config.threshold_columns,
+            config.drain_slots, Pipeline.of(config).hold,
+        )  # fmt: skip
     issue = tiles * steps + stalls
-    cycles = FETCH_CYCLES + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
+    cycles = fetch + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
     return Cycles(cycles, tiles * steps, stalls)
+
+
+@functools.lru_cache(maxsize=1024)
+def _stalls_with_holds(
+    groups: int, pool_taps: int, steps: int, planes: int, rows: int, shared: int, drain_slots: int, hold: int
+) -> int:
+    """Cycles in which steps wait for the drain or for stores, of ``groups`` × ``pool_taps`` tiles of results.
+
+    Slots that complete a row of a group's last tile, with the last of its ``shared`` columns, hold back the step that
+    would be issued ``hold`` cycles, and one for every slot before, after that tile's last step. As soon as the holds
+    that are still to come stand as they have stood before, what lies between repeats.
+    """
+    pattern = [hold + plane * drain_slots + (row + 1) * shared - 1 for plane in range(planes) for row in range(rows)]
+    drain = planes * drain_slots
+    now, last = 0, -drain  # the next cycle; that of the latest tile's last step
+    holds: deque[int] = deque()  # cycles in which no step is issued; they never coincide
+    seen: dict[tuple[int, ...], tuple[int, int]] = {}
+    group = 0
+    while group < groups:
+        for _ in range(pool_taps):
+            end = now + steps - 1  # every hold that falls among the steps but the last moves those after it on
+            while holds and holds[0] < end:
+                end += holds.popleft() >= now
+            now = max(end, last + drain)
+            while holds and holds[0] <= now:
+                now += holds.popleft() == now
+            last = now
+            now += 1
+        holds.extend(last + cycle for cycle in pattern)
+        group += 1
+        state = tuple(cycle - now for cycle in holds)
+        group_before, now_before = seen.setdefault(state, (group, now))
+        if group_before != group:
+            repeats = (groups - group) // (group - group_before)
+            skipped = repeats * (now - now_before)
+            group += repeats * (group - group_before)
+            now, last, holds = now + skipped, last + skipped, deque(cycle + skipped for cycle in holds)
+    return now - groups * pool_taps * steps

@@ -16,6 +16,7 @@ from .bus import BusSignature
 from .config import FabricConfig
 from .core import Core
 from .front import SerialFront
+from .timing import captures_early
 from .uart import UARTReceiver, UARTTransmitter
 
 __all__ = ["AxiTop", "BusTop", "UartTop", "top_for"]
@@ -67,13 +68,14 @@ class UartTop(Component):
     def __init__(self, config: FabricConfig, *, core: Component | None = None) -> None:
         self._core = Core(config) if core is None else core
         self._rates = config.clock_frequency, config.baud_rate
+        self._registered = captures_early(config.technology)  # registers are cheap
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.receiver = receiver = UARTReceiver(*self._rates)
         m.submodules.transmitter = transmitter = UARTTransmitter(*self._rates)
-        m.submodules.front = front = SerialFront()
+        m.submodules.front = front = SerialFront(registered=self._registered)
         m.submodules.core = self._core
         m.d.comb += [
             receiver.rx.eq(self.rx),

@@ -19,7 +19,8 @@ class Writer(wiring.Component):
     """Stores the bits of every slot; addresses as in `layout`, kept incrementally.
 
     Within a plane, the rows' pixels follow each other in x: ``out_stride`` of them lie in one bank, then the bank
-    changes, and after the last bank the address moves to the next group. The next plane goes over the same pixels.
+    changes, and after the last bank the address moves to the next group. After ``out_width`` pixels the next stored row
+    begins, perhaps within a tile of pixels. The next plane goes over the same pixels.
 
     Members
     -------
@@ -71,61 +72,70 @@ class Writer(wiring.Component):
         with m.Elif(slots.last_slot):
             m.d.sync += plane_offset.eq(plane_offset - d.out_plane_step)
 
-        # The pixel of the slot, and that of slot 0.
+        # Where the pixel of the slot lies, and where that of slot 0 does.
         pixel = Signal.like(d.out_base, reset_less=True)
         bank = Signal(rows_bits, reset_less=True)
         phase = Signal.like(d.out_stride, reset_less=True)  # x modulo out_stride
-        pixel_0, bank_0, phase_0 = (Signal.like(s, name=f"{s.name}_0", reset_less=True) for s in (pixel, bank, phase))
-        after_pixel, after_bank, after_phase = (Signal.like(s, name=f"{s.name}_after") for s in (pixel, bank, phase))
-        m.d.comb += [after_pixel.eq(pixel), after_bank.eq(bank), after_phase.eq(phase)]
-        with m.If(slots.complete):
-            m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1)]
+        left = Signal.like(d.out_width, reset_less=True)  # pixels of the stored row after this one
+        row_base = Signal.like(d.out_base, reset_less=True)  # of the stored row
+        row_bank = Signal(rows_bits, reset_less=True)
+        now = (pixel, bank, phase, left, row_base, row_bank)
+        first = tuple(Signal.like(signal, name=f"{signal.name}_0", reset_less=True) for signal in now)
+        after = tuple(Signal.like(signal, name=f"{signal.name}_after") for signal in now)
+        after_pixel, after_bank, after_phase, after_left, after_row_base, after_row_bank = after
+        next_row_base, next_row_bank = Signal.like(row_base), Signal(range(2 * rows))
+        # Sums of what stands still.
+        back, wrapped_step = (Signal.like(pixel, name=name, reset_less=True) for name in ("back", "wrapped_step"))
+        m.d.sync += [
+            back.eq(d.out_pixel_step - d.out_group_step),
+            wrapped_step.eq(d.out_row_step + d.out_group_step),
+        ]
+        m.d.comb += [
+            next_row_bank.eq(row_bank + d.out_bank_step),
+            next_row_base.eq(row_base + Mux(next_row_bank >= rows, wrapped_step, d.out_row_step)),
+            *(moved.eq(signal) for moved, signal in zip(after, now, strict=True)),
+        ]
+        in_image = Signal()
+        m.d.comb += in_image.eq((level == Level.COLUMN) | (slots.row <= d.out_tail))
+        with m.If(slots.complete & in_image & (left == 0)):
+            m.d.comb += [
+                after_pixel.eq(next_row_base), after_row_base.eq(next_row_base),
+                after_bank.eq(after_row_bank), after_phase.eq(0), after_left.eq(d.out_width),
+                after_row_bank.eq(Mux(next_row_bank >= rows, next_row_bank - rows, next_row_bank)),
+            ]  # fmt: skip
+        with m.Elif(slots.complete & in_image):
+            m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1), after_left.eq(left - 1)]
             with m.If(phase == d.out_stride):
                 m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
                 with m.If(bank != rows - 1):
                     # Back to the same place in the next bank.
-                    m.d.comb += after_pixel.eq(pixel + d.out_pixel_step - d.out_group_step)
+                    m.d.comb += after_pixel.eq(pixel + back)
                 with m.Else():
                     m.d.comb += after_bank.eq(0)
 
-        # Pixels left in the image row, and addresses where rows and channel tiles begin.
-        remaining = Signal(len(d.out_width) + 1, reset_less=True)
-        row_base, chunk_base = (Signal.like(d.out_base, name=n, reset_less=True) for n in ("row_base", "chunk_base"))
+        # Where channel tiles begin.
+        chunk_base = Signal.like(d.out_base, reset_less=True)
         segment = Signal(segment_bits, reset_less=True)
-        next_chunk, next_row = Signal.like(chunk_base), Signal.like(row_base)
-        m.d.comb += [
-            next_chunk.eq(chunk_base + (segment == config.segments - 1)),
-            next_row.eq(row_base + d.out_row_step),
-        ]
+        next_chunk = Signal.like(chunk_base)
+        m.d.comb += next_chunk.eq(chunk_base + (segment == config.segments - 1))
         with m.If(self.prepare):
             m.d.sync += [chunk_base.eq(d.out_base + d.out_segment[segment_bits:]), segment.eq(d.out_segment)]
 
-        m.d.sync += [pixel.eq(after_pixel), bank.eq(after_bank), phase.eq(after_phase)]
+        m.d.sync += [signal.eq(moved) for signal, moved in zip(now, after, strict=True)]
         with m.If(slots.last_slot):
-            m.d.sync += [pixel.eq(pixel_0), bank.eq(bank_0), phase.eq(phase_0)]
-        with m.If(slots.last & (level == Level.COLUMN)):
-            m.d.sync += [
-                pixel.eq(after_pixel), bank.eq(after_bank), phase.eq(after_phase),
-                pixel_0.eq(after_pixel), bank_0.eq(after_bank), phase_0.eq(after_phase),
-                remaining.eq(remaining - rows),
-            ]  # fmt: skip
-        begin = Signal.like(row_base)
-        m.d.comb += begin.eq(chunk_base)
-        with m.If(slots.last & (level == Level.ROW)):
-            m.d.comb += begin.eq(next_row)
-        with m.If(slots.last & (level == Level.CHANNEL)):
-            m.d.comb += begin.eq(next_chunk)
+            m.d.sync += [signal.eq(saved) for signal, saved in zip(now, first, strict=True)]
+        with m.If(slots.last & (level >= Level.COLUMN)):
+            m.d.sync += [signal.eq(moved) for signal, moved in zip((*now, *first), (*after, *after), strict=True)]
+        channel = slots.last & (level == Level.CHANNEL)
+        with m.If(channel):
             m.d.sync += [chunk_base.eq(next_chunk), segment.eq(segment + 1)]
-        with m.If(self.start | (slots.last & ((level == Level.ROW) | (level == Level.CHANNEL)))):
-            m.d.sync += [
-                row_base.eq(begin), remaining.eq(d.out_width),
-                pixel.eq(begin), bank.eq(0), phase.eq(0),
-                pixel_0.eq(begin), bank_0.eq(0), phase_0.eq(0),
-            ]  # fmt: skip
+        with m.If(self.start | channel):
+            begin = Signal.like(chunk_base)
+            m.d.comb += begin.eq(Mux(channel, next_chunk, chunk_base))
+            start = (begin, d.out_bank, 0, d.out_width, begin, d.out_bank)
+            m.d.sync += [signal.eq(value) for signal, value in zip((*now, *first), (*start, *start), strict=True)]
 
         # With the bits: address of the word.
-        in_image = Signal()
-        m.d.comb += in_image.eq(~remaining[-1] & (remaining > slots.row))
         address = Signal.like(pixel, name="word_address", reset_less=True)
         m.d.sync += address.eq(pixel + plane_offset)
 

@@ -21,9 +21,10 @@ from dorefabric.sw.graph import Graph
 from dorefabric.sw.interpret import interpret
 from dorefabric.sw.program import Program
 from dorefabric.sw.random_graphs import random_images, random_layer
-from dorefabric.sw.reference import evaluate
+from dorefabric.sw.reference import evaluate, evaluate_output
 
-__all__ = ["LAYERS_CONFIG", "Progress", "cnv", "compare_layers", "gates", "layers", "link", "mnist", "random_layers"]
+__all__ = ["LAYERS_CONFIG", "Progress", "cifar", "cnv", "compare_layers", "gates", "layers", "link", "mnist",
+           "random_layers", "random_model"]  # fmt: skip
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -35,13 +36,13 @@ LAYERS_CONFIG = FabricConfig(
 
 
 def compare_layers(
-    link: Any, program: Program, graph: Graph, images: np.ndarray
+    link: Any, program: Program, graph: Graph, images: np.ndarray, done: Callable[[int], None] | None = None
 ) -> tuple[int, list[list[str]], list[dict[str, Any]]]:
     """Run ``images`` layer by layer on a link; differences from the golden model, table rows, cycle counters."""
     expected = evaluate(graph, images)
     accelerator = Accelerator(link)
     accelerator.load(program)
-    _, tensors = accelerator.trace(images)
+    _, tensors = accelerator.trace(images, progress=done)
     differences = 0
     rows = []
     for counters in accelerator.layer_counters():
@@ -56,7 +57,8 @@ def compare_layers(
 
 
 def random_layers(count: int, seed: int, link: Any, config: FabricConfig, done: Callable[[int], None]) -> list[str]:
-    """Compare ``count`` random layers with the golden model; a line for each that differs.
+    """Compare ``count`` random layers with the golden model, and the circuit's counters with the cycle model; a line
+    for each that differs.
 
     Precisions take turns over all 64 pairs (W, A) in 1..8 × 1..8.
     """
@@ -67,11 +69,16 @@ def random_layers(count: int, seed: int, link: Any, config: FabricConfig, done: 
         weight_bits, activation_bits = index % 8 + 1, index // 8 % 8 + 1
         graph = random_layer(rng, weight_bits, activation_bits, int(rng.integers(1, 9)))
         images = random_images(rng, graph, 1)
-        accelerator.load(compile_graph(graph, config))
+        program = compile_graph(graph, config)
+        accelerator.load(program)
         actual = accelerator.run(images)
         expected = evaluate(graph, images)[graph.output.name]
         if not np.array_equal(actual, expected):
             failures.append(f"layer {index} (W{weight_bits}A{activation_bits}, seed {seed}) differs: {graph}")
+        counted = accelerator.layer_counters()
+        if counted != (told := program.report()["layers"]):
+            failures.append(f"layer {index} (W{weight_bits}A{activation_bits}, seed {seed}): the circuit counts "
+                            f"{counted}, the cycle model {told}")  # fmt: skip
         done(index + 1)
     return failures
 
@@ -87,21 +94,29 @@ def layers(count: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
         link.close()
     seconds = time.perf_counter() - started
     return {
-        "summary": f"{count} random layers, {len(failures)} differ, {seconds:.0f} s (seed {seed})",
+        "summary": f"{count} random layers, values and cycles: {len(failures)} differ, {seconds:.0f} s (seed {seed})",
+        "tables": [("Random layers at all 64 pairs of weight and activation bits, in Verilator",
+                    ["layers", "values or counters that differ", "seconds"],
+                    [[f"{count:,}", str(len(failures)), f"{seconds:.0f}"]])],
         "count": count, "seed": seed, "seconds": seconds, "differences": len(failures), "failures": failures,
         "config": LAYERS_CONFIG.to_dict(),
     }  # fmt: skip
 
 
-def _random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.ndarray]:
-    """A reference network with random weights, its batch norms calibrated on random images; and one image."""
+def random_model(name: str, bits: tuple[int, int], seed: int, size: int | None = None) -> tuple[Any, np.ndarray]:
+    """A reference network with random weights, its batch norms calibrated on random images; and one image.
+
+    ``size`` is the height and width of the images of ImageNet's networks, if other than theirs.
+    """
     import torch
 
-    from dorefabric.sw.models import MODELS, build_model
+    from dorefabric.sw.models import build_model
 
     torch.manual_seed(seed)
-    model = build_model(name, *bits)
-    images = torch.randint(0, 256, (16, *MODELS[name].input_shape), dtype=torch.uint8)
+    model = build_model(name, *bits, size=size)
+    shape: tuple[int, int, int] = model.input_shape  # type: ignore[assignment]
+    batch = 16 if shape[1] < 64 else 2
+    images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -118,7 +133,7 @@ def cnv(bits: tuple[int, int], config: FabricConfig, seed: int, progress_bar: Pr
     from dorefabric.sw.lower import lower
 
     weight_bits, activation_bits = bits
-    model, image = _random_model("cnv", (weight_bits, activation_bits), seed)
+    model, image = random_model("cnv", (weight_bits, activation_bits), seed)
     graph = lower(model, name="cnv")
     program = compile_graph(graph, config)
     started = time.perf_counter()
@@ -188,11 +203,65 @@ def mnist(
     }  # fmt: skip
 
 
+def cifar(
+    checkpoint: str, data_dir: str, config: FabricConfig, simulate: int, seed: int, progress_bar: Progress
+) -> dict[str, Any]:
+    """A trained CIFAR-10 network on a board's configuration.
+
+    The golden model on all test images, ``simulate`` of them on the circuit layer by layer, cycles and time of an
+    image, and the least time of its input and output on the serial line.
+    """
+    from dorefabric.sw.datasets import load_dataset
+    from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
+
+    images, labels = load_dataset("cifar10", data_dir, "test")
+    graph = lower(load_model(checkpoint), name=Path(checkpoint).stem)
+    program = compile_graph(graph, config)
+    with progress_bar("golden model", len(images)) as done:
+        result = evaluate_output(graph, images, progress=done)
+    accuracy = float(np.mean(result.reshape(len(images), -1).argmax(1) == labels))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(images), simulate, replace=False))
+    with progress_bar("compiling the simulation", 1) as done:
+        link = VerilatorLink(config)
+        done(1)
+    try:
+        with progress_bar("Verilator", simulate) as done:
+            differences, rows, counters = compare_layers(link, program, graph, images[chosen], done)
+    finally:
+        link.close()
+    cycles = sum(item["cycles"] for item in counters)
+    predicted = program.report()["cycles"]
+    frequency = config.clock_frequency
+    # Every word is four characters of ten bits; frames and answers come on top.
+    words = [
+        sum(program.forms[step.load.form].pack(images[:1], step.load.first_row, step.load.rows).size
+            for step in program.steps if step.load is not None),
+        sum(write.words.size for step in program.steps for write in step.writes),
+        program.output.layout.size * program.output.layout.bank_pitch * config.bus_words,
+    ]  # fmt: skip
+    line = sum(words) * 40 / config.baud_rate
+    return {
+        "summary": f"{graph.name} on {config.name}: {100 * accuracy:.2f} % of {len(images):,} test images; "
+        f"{cycles:,} cycles = {1000 * cycles / frequency:.1f} ms an image at {frequency / 1e6:g} MHz "
+        f"({cycles - predicted:+d} from the prediction), weights streamed by the host: {words[1]:,} words; input and "
+        f"output take at least {1000 * line:.0f} ms of the serial line; {differences} differences on every layer of "
+        f"{simulate} images in Verilator",
+        "tables": [(f"{graph.name}, {config.total_lanes:,} lanes",
+                    ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
+        "differences": differences + abs(cycles - predicted), "accuracy": accuracy, "images": len(images),
+        "simulated": simulate, "cycles": cycles, "predicted_cycles": predicted,
+        "milliseconds": 1000 * cycles / frequency,
+        "input_words": words[0], "streamed_words": words[1], "output_words": words[2], "line_milliseconds": 1000 * line,
+        "layers": counters, "seed": seed, "config": config.to_dict(),
+    }  # fmt: skip
+
+
 def _digits_program(config: FabricConfig, seed: int) -> tuple[Graph, Program, np.ndarray]:
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.lower import lower
 
-    model, _ = _random_model("digits", (1, 2), seed)
+    model, _ = random_model("digits", (1, 2), seed)
     images, _ = load_dataset("digits", None, "test")
     graph = lower(model, name="digits")
     return graph, compile_graph(graph, config), images
@@ -237,14 +306,14 @@ def link(config: FabricConfig, error_rate: float, images: int, seed: int, progre
     }  # fmt: skip
 
 
-def gates(config: FabricConfig, seed: int, progress_bar: Progress) -> dict[str, Any]:
+def gates(config: FabricConfig, device: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
     """The synthesised netlist of a board's core, on one digits image."""
     from dorefabric.sim.gates import GateLevelLink
 
     graph, program, inputs = _digits_program(config, seed)
     started = time.perf_counter()
     with progress_bar("synthesis and simulation model", 1) as done:
-        netlist = GateLevelLink(config)
+        netlist = GateLevelLink(config, device=device)
         done(1)
     try:
         differences, rows, counters = compare_layers(netlist, program, graph, inputs[:1])

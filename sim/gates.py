@@ -29,18 +29,21 @@ def GateLevelLink(
     wave: str | Path | None = None,
     *,
     technology: str | None = None,
+    device: str = "",
     verilog: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerilatorLink:
     """A link to the synthesised netlist of the core, in the same compiled harness as `VerilatorLink`.
 
-    ``technology`` is the fabric, one of `FABRICS`; default: that of ``config``. The netlist and its simulator are
-    cached by content. Raises `ToolError` when a tool is missing or there are no models of the fabric's cells.
+    ``technology`` is the fabric, one of `FABRICS`; default: that of ``config``. ``device`` is the part, whose own
+    memories and multipliers are used as in a build for it; default: those that all parts have. The netlist and its
+    simulator are cached by content. Raises `ToolError` when a tool is missing or there are no models of the fabric's
+    cells.
     """
     fabric = technology or config.technology
     if fabric not in FABRICS:
         raise ToolError(f"gate-level simulation needs the technology {' or '.join(FABRICS)}, not {fabric!r}")
-    text = core_verilog(config) if verilog is None else verilog
+    text = core_verilog(config, device) if verilog is None else verilog
     if progress is not None:
         progress(f"Yosys: {FABRICS[fabric][0]}")
     netlist = synthesise(text, fabric)

@@ -18,7 +18,7 @@ __all__ = ["SUPPORTED", "Captured", "LoweringError", "capture", "flattens", "rec
 LEAVES = (QuantInput, QuantConv2d, QuantLinear, QuantActivation, QuantAdd)
 
 SUPPORTED = ("QuantInput, QuantConv2d, QuantLinear, QuantActivation, QuantAdd (or +), BatchNorm1d, BatchNorm2d, "
-             "MaxPool2d, Flatten (or flatten, view, reshape), Dropout, Identity")
+             "MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten (or flatten, view, reshape), Dropout, Identity")
 
 
 class LoweringError(DorefabricError, ValueError):

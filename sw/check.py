@@ -101,7 +101,8 @@ def _infer(node: Node, inputs: list[Node]) -> Edge:
         case Convolution():
             _check_weights(node)
             return make_convolution(node.name, inputs[0], node.weights, weight_bits=node.weight_bits,
-                                    bipolar=node.bipolar, stride=node.stride, padding=node.padding).edge
+                                    bipolar=node.bipolar, stride=node.stride, padding=node.padding,
+                                    groups=node.groups, bias=node.bias).edge
         case Add():
             if not all(_is_integer(factor) and factor for factor in node.factors):
                 raise GraphError(f"{node.name}: factors must be integers other than 0, not {node.factors}")
@@ -121,6 +122,8 @@ def _infer(node: Node, inputs: list[Node]) -> Edge:
 
 def _check_weights(node: Convolution) -> None:
     weights, bits = node.weights, node.weight_bits
+    if not _is_integer(node.groups) or node.groups < 1:
+        raise GraphError(f"{node.name}: groups must be an integer of at least 1, not {node.groups!r}")
     if weights.dtype != np.int64:
         raise GraphError(f"{node.name}: weights must be int64, not {weights.dtype}")
     if not _is_integer(bits) or not 1 <= bits <= 8:

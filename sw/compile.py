@@ -1,33 +1,37 @@
-"""The compiler: an integer graph to a program for one configuration, in six passes.
+"""The compiler: an integer graph to a program for one configuration, in seven passes.
 
     fuse             graph nodes            -> stages (what the array does in one go)
     arrange_inputs   how the host packs the image for each stage that reads it
     choose_strides   banks of every tensor; copies where consumers disagree
+    choose_pitches   whether tiles of pixels run over the ends of image rows
     place_features   addresses in the feature memory, by liveness; bands of input rows where it is too small
-    place_weights    resident or streamed weights and thresholds, in pieces
+    place_weights    resident, parked or streamed weights and thresholds, in pieces
     schedule, link   descriptors, steps, program words
 
 Each pass is a module; this one joins them and describes the result.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.config import MINIMUM_FEATURE_DEPTH, FabricConfig
 
 from .cycles import Cycles, descriptor_cycles
 from .emit import Run
 from .fuse import fuse
 from .graph import Graph
-from .layouts import Form, arrange_inputs, choose_strides
+from .layouts import Form, arrange_inputs, choose_pitches, choose_strides
 from .placement import Placement, place_features
 from .program import InputForm, LayerInfo, Program, Stored
-from .residency import place_weights
+from .residency import Residency, place_weights
 from .schedule import link_program, resident_writes, schedule
 from .stages import CompileError, Stage, Tensor
 
 __all__ = ["CompileError", "compile_graph"]
+
+Arrangement = tuple[list[Stage], list[Form], Placement]
 
 
 def compile_graph(graph: Graph, config: FabricConfig) -> Program:
@@ -51,14 +55,7 @@ def _compile(graph: Graph, config: FabricConfig, always_pool: bool) -> Program:
     fused = fuse(graph, config, always_pool)
     source = Tensor(graph.input.name, graph.input.edge.shape, graph.input.edge.bits or 0, graph.input.name)
     result = fused_output(graph, fused)
-    try:
-        stages, forms, placement = _arrange(fused, source, result, config, always_unfold=False)
-    except CompileError as error:
-        try:  # unfolded windows can be loaded in bands of rows, a whole image cannot
-            stages, forms, placement = _arrange(fused, source, result, config, always_unfold=True)
-        except CompileError:
-            raise error from None
-    residency = place_weights(stages, config)
+    (stages, forms, placement), residency = _park(fused, source, result, config)
     chains = schedule(stages, [form.tensor.name for form in forms], residency, placement, config)
     runs = [run for chain in chains for run in chain.runs]
     program_writes, steps, where = link_program(chains, [stage.name for stage in stages], config)
@@ -72,7 +69,7 @@ def _compile(graph: Graph, config: FabricConfig, always_pool: bool) -> Program:
         name=graph.name, config=config, input_shape=source.shape, input_bits=source.bits,
         forms=tuple(InputForm(form.unfold, placement.layouts[form.tensor.name]) for form in forms),
         resident=(*resident_writes(residency, config), *program_writes), steps=tuple(steps), layers=layers,
-        output=Stored(output.layout, graph.output.edge.shape, output.constants, output.divisor),
+        output=replace(output, shape=graph.output.edge.shape),
         scale=np.broadcast_to(np.asarray(graph.output.edge.scale, np.float64), (channels,)).copy(),
     )  # fmt: skip
 
@@ -89,12 +86,54 @@ def fused_output(graph: Graph, stages: list[Stage]) -> str:
     return name
 
 
+def _park(stages: list[Stage], source: Tensor, result: str, config: FabricConfig) -> tuple[Arrangement, Residency]:
+    """Features and weights: where weights do not fit their memory, as many are parked as the features leave room for.
+
+    The more is parked, the less of the image can be loaded at once, so the greatest parking is found by bisection.
+    Nothing is parked where then the host has no less to stream.
+    """
+
+    def settle(parking: int) -> tuple[Arrangement, Residency]:
+        left = replace(config, feature_depth=config.feature_depth - parking)
+        arrangement = _arrange_either(stages, source, result, left)
+        return arrangement, place_weights(arrangement[0], config, parking)
+
+    best = settle(0)
+    if not best[1].streamed_words:
+        return best
+    wanted = place_weights(best[0][0], config, config.feature_depth).parked
+    # The greatest that works is at least low and below high.
+    low, high = 0, min(wanted, config.feature_depth - MINIMUM_FEATURE_DEPTH) + 1
+    parking = high - 1
+    while parking > low:
+        try:
+            arrangement, residency = settle(parking)
+        except CompileError:
+            high = parking
+        else:
+            low = parking
+            if residency.streamed_words < best[1].streamed_words:
+                best = arrangement, residency
+        parking = (low + high) // 2
+    return best
+
+
+def _arrange_either(stages: list[Stage], source: Tensor, result: str, config: FabricConfig) -> Arrangement:
+    try:
+        return _arrange(stages, source, result, config, always_unfold=False)
+    except CompileError as error:
+        try:  # unfolded windows can be loaded in bands of rows, a whole image cannot
+            return _arrange(stages, source, result, config, always_unfold=True)
+        except CompileError:
+            raise error from None
+
+
 def _arrange(
     stages: list[Stage], source: Tensor, result: str, config: FabricConfig, always_unfold: bool
-) -> tuple[list[Stage], list[Form], Placement]:
+) -> Arrangement:
     stages, forms = arrange_inputs(stages, source, config, always_unfold)
-    stages = choose_strides(stages, config)
-    # Forms got their strides together with the tensors that stages read.
+    stages = choose_pitches(choose_strides(stages, config), config)
+    # Forms got their strides and pitches together with the tensors that stages read.
     settled = {tensor.name: tensor for stage in stages for tensor in stage.inputs}
     forms = [Form(settled[form.tensor.name], form.unfold) for form in forms]
     return stages, forms, place_features(stages, forms, result, config)
@@ -108,7 +147,7 @@ def _layer(graph: Graph, index: int, stage: Stage, placement: Placement, runs: l
     assert math.prod(shape) == math.prod(stage.output.shape)
     return LayerInfo(
         name=stage.name, edge=edge,
-        stored=Stored(placement.layouts[stage.output.name], shape, stage.constants, stage.divisor),
+        stored=Stored(placement.layouts[stage.output.name], shape, stage.constants, stage.divisor, stage.output.parts),
         descriptors=tuple((step, position) for number, step, position in where if number == index),
         useful=stage.useful, steps=sum(c.steps for c in counters), stalls=sum(c.stalls for c in counters),
         cycles=sum(c.cycles for c in counters),

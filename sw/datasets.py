@@ -3,9 +3,13 @@
 Images come as the uint8 codes that the hardware takes; ``codes / 255`` is what a network sees.
 """
 
+import contextlib
 import gzip
+import hashlib
 import io
+import os
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,7 +161,7 @@ def _cifar10(folder: Path, split: str) -> Data:
             files = sorted((base / split).glob("*/*.jpg"))
             return _cifar10_jpeg(base, ((f"{f.parent.name}/{f.name}", f.read_bytes()) for f in files))
     tar = _find(folder, _CIFAR10_FOLDERS, (_CIFAR10_TAR,), "cifar10")
-    return _cifar10_jpeg(tar, _tar_members(tar, split))
+    return _cached(tar, split, lambda: _cifar10_jpeg(tar, _tar_members(tar, split)))
 
 
 def _cifar10_binary(batches: Path, split: str) -> Data:
@@ -190,6 +194,32 @@ def _tar_members(tar: Path, split: str) -> Iterator[tuple[str, bytes]]:
                 pass
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{tar} is damaged: {_HOW_TO_GET['cifar10']}") from error
+
+
+def _cached(source: Path, split: str, decode: Callable[[], Data]) -> Data:
+    """``decode()``, kept in the user's cache folder under the checksum of ``source``: decoding takes seconds.
+
+    A cache that cannot be read or written is as good as none.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    path = base / "dorefabric" / f"{digest[:32]}-{split}.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            return content["images"], content["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        images, labels = decode()
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as new:
+            np.savez(new, images=images, labels=labels)
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return images, labels
 
 
 def _cifar10_jpeg(source: Path, files: Iterator[tuple[str, bytes]]) -> Data:

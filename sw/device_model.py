@@ -5,7 +5,7 @@ import numpy as np
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from dorefabric.hw.registers import OFFSET_BITS, REGISTERS, SPACES, constants
-from dorefabric.hw.timing import STORE_CYCLES
+from dorefabric.hw.timing import store_cycles
 
 from .cycles import descriptor_cycles
 from .execute import read_descriptor, run_descriptor
@@ -69,7 +69,7 @@ class DeviceModel:
             program[address + COUNTER_WORDS["steps"]] = counters.steps
             program[address + COUNTER_WORDS["stalls"]] = counters.stalls
             program[address + COUNTER_WORDS["completed"]] += np.uint32(1)
-            cycles += counters.cycles + STORE_CYCLES
+            cycles += counters.cycles + store_cycles(self.config.technology)
             registers["descriptor"] = address + DESCRIPTOR_WORDS
             if single or descriptor["last"]:
                 break

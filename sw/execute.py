@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.isa import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_WORDS,
@@ -17,6 +18,7 @@ from dorefabric.hw.isa import (
     Field,
     decode_fields,
 )
+from dorefabric.hw.registers import address
 from dorefabric.hw.timing import LOOP_COUNTS
 
 from .memories import InterpreterError, Memories, words_to_bits
@@ -38,13 +40,16 @@ def read_descriptor(memories: Memories, address: int) -> dict[str, int]:
 
 
 def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
-    """Run one descriptor on all images: read features, store features. Counters are the caller's matter.
+    """Run one descriptor on all images: copy blocks, read features, store features. Counters are the caller's matter.
 
     Accumulators wrap modulo 2**accumulator_bits, exactly as in the circuit; comparisons look at their low
     threshold_bits. Raises `InterpreterError` where the circuit's result would be undefined: an address beyond a
     memory's depth, a word that is both read and stored, an output stride of zero. A loop count of zero does nothing.
     """
     d = descriptor
+    _copy(memories, d["weight_source"], d["weight_words"], memories.weights, d["weight_base"], "weights")
+    _copy(memories, d["threshold_source"], d["threshold_entries"], memories.thresholds, d["threshold_base"],
+          "thresholds")  # fmt: skip
     if d["out_stride"] == 0:
         raise InterpreterError("descriptor field out_stride must not be 0")
     if any(d[name] == 0 for name in (*LOOP_COUNTS, "out_width")):
@@ -74,6 +79,21 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
     _store(memories, d, codes, destination)
 
 
+def _copy(memories: Memories, source: int, count: int, target: np.ndarray, base: int, space: str) -> None:
+    """``count`` words of all columns from a feature address. What is copied is the same for all images."""
+    if count == 0:
+        return
+    config = memories.config
+    _check_depth(space, base + count - 1, len(target))
+    size = target[:count].size
+    pitch = config.bank_pitch * config.bus_words
+    addresses = -(-size // (config.rows * config.bus_words))
+    _check_depth("features", source + addresses - 1, config.feature_depth)
+    words = memories.read(address("features", source * pitch), addresses * pitch).reshape(-1, addresses, pitch)[0]
+    block = words[:, : config.rows * config.bus_words].reshape(-1)[:size]
+    memories.write(address(space, base * target[0].size), block)
+
+
 @dataclass(frozen=True)
 class _Product:
     """Activation planes at feature ``offsets``, summed with weights ``factors``, times one integer matrix.
@@ -95,18 +115,21 @@ class _Reads:
     def __init__(self, memories: Memories, d: dict[str, int]) -> None:
         config = memories.config
         rows = config.rows
-        y, x = np.divmod(np.arange(d["y_count"] * _stored_columns(config.rows, d)), _stored_columns(config.rows, d))
-        self.pixels = y.size
-        y, x = y[:, None, None], x[:, None, None]
+        tile, row = _stored_pixels(config.rows, d)
+        self.pixels = tile.size
+        base, y, x = (values[tile][:, None, None] for values in _tiles(config, d))
+        row = row[:, None, None]
         first, count = d["tap_base"], d["pool_taps"] * d["taps"]
         _check_depth("taps", first + count - 1, memories.taps.size)
         words = memories.taps[first : first + count].reshape(1, d["pool_taps"], d["taps"])
         tap = {field.name: _decode(field, words) for field in TAP_FIELDS}
-        bank = (x % rows + tap["rotation"]) % rows
-        address = d["feature_base"] + y * d["y_step"] + x // rows * d["x_step"] + tap["feature_offset"]
-        address = address + np.where(bank < tap["rotation"], d["x_step"], 0)
-        y_in = y * d["y_stride"] + tap["dy"]
-        x_in = x * d["x_stride"] + tap["dx"]
+        bank = (row + tap["rotation"]) % rows
+        address = base + tap["feature_offset"] + np.where(bank < tap["rotation"], d["x_step"], 0)
+        x = x + row * d["x_stride"]
+        beyond = (x >= d["wrap_width"]) & (row > 0) & config.row_wrap  # in the next image row
+        address = address + np.where(beyond, d["wrap_step"], 0)
+        y_in = y + np.where(beyond, d["y_stride"], 0) + tap["dy"]
+        x_in = x - np.where(beyond, d["wrap_width"], 0) + tap["dx"]
         valid = (y_in >= 0) & (y_in < d["in_height"]) & (x_in >= 0) & (x_in < d["in_width"])
         # (pixels, pool_taps, taps, chunks)
         self._address = address[..., None] + np.arange(d["chunks"])
@@ -138,8 +161,28 @@ def _check_depth(memory: str, address: int, depth: int) -> None:
         raise InterpreterError(f"the descriptor reaches address {address} of {memory}, which has {depth} words")
 
 
-def _stored_columns(rows: int, d: dict[str, int]) -> int:
-    return min(d["out_width"], d["x_tiles"] * rows)
+def _stored_pixels(rows: int, d: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Tile and row of every pixel that is stored, in order; both int64 (pixels,)."""
+    tile, row = np.divmod(np.arange(d["y_count"] * d["x_tiles"] * rows), rows)
+    stored = (tile % d["x_tiles"] < d["x_tiles"] - 1) | (row <= d["out_tail"])
+    return tile[stored], row[stored]
+
+
+def _tiles(config: FabricConfig, d: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Feature address, input row and input column of the first pixel of every tile, without taps: int64 (tiles,)."""
+    address, y, x = 0, 0, 0
+    line = []
+    for _ in range(d["x_tiles"]):
+        line.append((address, y, x))
+        address, x = address + d["x_step"], x + config.rows * d["x_stride"]
+        if config.row_wrap and x >= d["wrap_width"]:
+            address, y, x = address + d["wrap_step"], y + d["y_stride"], x - d["wrap_width"]
+    offsets = np.array(line, np.int64)
+    # The input row goes on from where the last tile was.
+    lines = np.arange(d["y_count"])[:, None]
+    first_y = lines * (offsets[-1, 1] + d["y_stride"])
+    base = d["feature_base"] + lines * d["y_step"] + offsets[:, 0]
+    return base.reshape(-1), (first_y + offsets[:, 1]).reshape(-1), np.tile(offsets[:, 2], d["y_count"])
 
 
 def _products(memories: Memories, d: dict[str, int]) -> list[_Product]:
@@ -271,11 +314,12 @@ class _Thresholds:
 def _store_addresses(memories: Memories, d: dict[str, int]) -> np.ndarray:
     """Word numbers (planes, pixels, chunks stored) of the output."""
     config = memories.config
-    columns = _stored_columns(config.rows, d)
-    y, x = np.divmod(np.arange(d["y_count"] * columns), columns)
-    group = x // (d["out_stride"] * config.rows)
-    bank = x // d["out_stride"] % config.rows
-    address = (d["out_base"] + y * d["out_row_step"] + group * d["out_group_step"]
+    y, x = np.divmod(np.arange(len(_stored_pixels(config.rows, d)[0])), d["out_width"])
+    # Banks are counted on through groups, from row to row and within a row.
+    row_bank = d["out_bank"] + y * d["out_bank_step"]
+    place = row_bank + x // d["out_stride"]
+    bank = place % config.rows
+    address = (d["out_base"] + y * d["out_row_step"] + place // config.rows * d["out_group_step"]
                + x % d["out_stride"] * d["out_pixel_step"])  # fmt: skip
     chunks = -(-(d["out_segment"] + d["channel_tiles"]) // config.segments)
     first = d["out_segment"] // config.segments

@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from .layers import QuantActivation
-from .quantize import levels
 
 __all__ = ["Expression"]
 
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A per-channel chain of a model's own modules on ``dtype(y * unit)``; `thresholds` has the definition.
+    """A per-channel chain of a model's own modules on ``dtype((y + offset) * unit)``; `thresholds` has the definition.
 
     Members
     -------
-    unit : float
+    unit : float or float64 (C,)
         Real value of an accumulator of 1.
+    offset : float64 (C,) or None
+        What the zero of the input's codes adds to an accumulator: whole numbers or halves.
     dtype : torch.dtype
         Of the model's parameters.
     bias : Tensor (C,) or None
@@ -29,7 +30,8 @@ class Expression:
     activation : QuantActivation
     """
 
-    unit: float
+    unit: float | np.ndarray
+    offset: np.ndarray | None
     dtype: torch.dtype
     bias: Tensor | None
     modules: tuple[nn.Module, ...]
@@ -38,7 +40,11 @@ class Expression:
     @torch.no_grad()
     def values(self, accumulators: np.ndarray) -> Tensor:
         """Input of the activation for accumulators (C, M), row c being channel c: dtype (C, M)."""
-        x = torch.from_numpy(accumulators.astype(np.float64) * self.unit).to(self.dtype)
+        exact = accumulators.astype(np.float64)
+        if self.offset is not None:
+            exact = exact + self.offset[:, None]
+        unit = self.unit if isinstance(self.unit, float) else self.unit[:, None]
+        x = torch.from_numpy(exact * unit).to(self.dtype)
         if self.bias is not None:
             x = x + self.bias[:, None]
         for module in self.modules:
@@ -52,8 +58,7 @@ class Expression:
     @torch.no_grad()
     def codes_of(self, values: Tensor) -> np.ndarray:
         """Codes, int64, of inputs of the activation, any shape."""
-        # p / n times n is within one unit in the last place of p, so rounding gives p back.
-        return torch.round(self.activation(values) * levels(self.activation.bits)).to(torch.int64).numpy()
+        return self.activation.codes(values).numpy()
 
     def codes(self, accumulators: np.ndarray) -> np.ndarray:
         """Codes of accumulators, both int64 (C, M), row c being channel c."""

@@ -1,5 +1,6 @@
 """First pass: the integer graph to stages. Convolutions and additions take their thresholds and max pools along."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from dorefabric.hw.config import FabricConfig
 
 from .graph import Add, Convolution, Flatten, Graph, Input, MaxPool, Node, Threshold
+from .groups import choose_parts, merged_weights
 from .stages import (
     CompileError,
     Slice,
@@ -41,6 +43,7 @@ class _Sum:
 class _Fuser:
     def __init__(self, graph: Graph, config: FabricConfig, always_pool: bool) -> None:
         self.graph, self.config, self.always_pool = graph, config, always_pool
+        self.grouping = choose_parts(graph, config)
         self.tensors: dict[str, Tensor] = {}  # stored tensor of every edge of codes
         self.sums: dict[str, _Sum] = {}  # accumulators, by edge
         self.stages: list[Stage] = []
@@ -74,8 +77,8 @@ class _Fuser:
         total = self.sums.get(node.inputs[0])
         if total is None:
             raise CompileError(f"{node.name}: thresholds must follow a convolution or an addition")
-        pool = self._pool_to_fuse(node, total)
         slices = self._slices(total, node)
+        pool = self._pool_to_fuse(node, total, slices)
         output = pool or node
         window = (pool.kernel, pool.stride) if pool else ((1, 1), (1, 1))
         self._store(self._stage(output.name, total, self._tensor(output), slices, *window))
@@ -100,7 +103,7 @@ class _Fuser:
                 raise CompileError(f"{name}: accumulators must go to thresholds or be the output")
             node = total.node
             bits = self.config.accumulator_bits
-            tensor = Tensor(name, node.edge.shape, bits, name)
+            tensor = Tensor(name, node.edge.shape, bits, name, parts=self.grouping.parts.get(name, 1))
             slices = self._slices(total, None)
             self._store(self._stage(name, total, tensor, slices, (1, 1), (1, 1)))
 
@@ -113,7 +116,8 @@ class _Fuser:
 
     def _tensor(self, node: Node) -> Tensor:
         self._check_bits(node, node.edge.bits)
-        return Tensor(node.name, node.edge.shape, node.edge.bits or 0, node.name)
+        return Tensor(node.name, node.edge.shape, node.edge.bits or 0, node.name,
+                      parts=self.grouping.parts.get(node.name, 1))  # fmt: skip
 
     def _check_bits(self, node: Node, bits: int | None) -> None:
         if bits is None or bits > self.config.activation_bits:
@@ -131,7 +135,7 @@ class _Fuser:
             raise CompileError(f"{node.name}: {name} is flattened, which only a fully connected layer can read")
         return tensor
 
-    def _pool_to_fuse(self, node: Threshold, total: _Sum) -> MaxPool | None:
+    def _pool_to_fuse(self, node: Threshold, total: _Sum, slices: tuple[Slice, ...]) -> MaxPool | None:
         """The max pool that alone reads these codes, where taking it along costs no more than a pass of its own."""
         consumers = self.graph.consumers(node.name)
         if len(consumers) != 1 or not isinstance(pool := consumers[0], MaxPool) or node.name == self.graph.output.name:
@@ -139,22 +143,30 @@ class _Fuser:
         if pool.kernel != pool.stride or pool.padding != (0, 0) or isinstance(total.node, Add):
             return None
         source, config, bits = total.inputs[0], self.config, node.edge.bits or 0
-        weights = total.node.weights
-        planes = total.node.weight_bits + (0 if total.node.bipolar else 1)
-        taps = weights.shape[2] * weights.shape[3] * source.chunks(config)
-        steps = planes * source.bits * min(taps, -(-weights[0].size // config.lanes))
+        stride = total.node.stride[0]
         channels, height, width = node.edge.shape
         _, pooled_height, pooled_width = pool.edge.shape
         positions = pool.kernel[0] * pool.kernel[1]
-        if positions * weights.shape[2] * weights.shape[3] > config.tap_depth:
+        if positions * slices[0].planes.bits.shape[3] > config.tap_depth:
             return None
-        fused = tile_cost(config, channels=channels, height=pooled_height, width=pooled_width, pool_taps=positions,
-                          steps=steps, planes=bits)  # fmt: skip
-        alone = tile_cost(config, channels=channels, height=height, width=width, pool_taps=1, steps=steps, planes=bits)
+
+        def cost(height: int, width: int, positions: int) -> int:
+            cycles = 0
+            for part in slices:
+                planes, outputs, inputs, taps = part.planes.bits.shape
+                windows = taps * -(-inputs // config.lanes)
+                if len(slices) == 1 and source.name == self.graph.input.name:  # the host may unfold the windows
+                    windows = min(windows, -(-inputs * taps // config.lanes))
+                step = stride * (pool.stride[0] if positions > 1 else 1)
+                cycles += tile_cost(config, channels=outputs, height=height, width=width, pool_taps=positions,
+                                    steps=planes * source.bits * windows, planes=bits, step=step)  # fmt: skip
+            return cycles
+
+        fused, alone = cost(pooled_height, pooled_width, positions), cost(height, width, 1)
         # A pass of its own takes a descriptor for every chunk of channels.
         extra = -(-channels // config.lanes) * tile_cost(
             config, channels=min(channels, config.lanes), height=pooled_height, width=pooled_width,
-            pool_taps=positions, steps=2 * bits, planes=bits)  # fmt: skip
+            pool_taps=positions, steps=2 * bits, planes=bits, step=pool.stride[0])  # fmt: skip
         return pool if self.always_pool or fused <= alone + extra else None
 
     def _stage(self, name: str, total: _Sum, output: Tensor, slices: tuple[Slice, ...], pool: tuple[int, int],
@@ -162,52 +174,94 @@ class _Fuser:
         node, inputs = total.node, total.inputs
         constants = None
         if slices[0].limits is None:
-            constants = np.concatenate([part.planes.constants(max(t.bits for t in inputs)) for part in slices])
+            stored = np.zeros(output.chunks(self.config) * self.config.lanes, np.int64)
+            for part in slices:
+                values = part.planes.constants(max(tensor.bits for tensor in inputs))
+                first = part.tile * self.config.columns
+                stored[first : first + len(values)] = values
+            constants = stored[output.positions(self.config)]
+            if isinstance(node, Convolution) and node.bias is not None:
+                constants = constants + slices[0].planes.divisor * node.bias
         positions = pool[0] * pool[1] * output.shape[1] * output.shape[2]
         if isinstance(node, Add):
             factor_bits = [max(1, abs(factor).bit_length()) for factor in node.factors]
             pairs = sum(bits * tensor.bits for bits, tensor in zip(factor_bits, inputs, strict=True))
             return Stage(name, inputs, output, slices, pool=pool, pool_stride=pool_stride, channelwise=True,
                          useful=positions * output.shape[0] * pairs, constants=constants)  # fmt: skip
-        kernel = self._kernel(node, inputs[0]).shape[2:]
+        kernel = self._kernel(node, inputs[0]).shape[3:]
         return Stage(name, inputs, output, slices, kernel=(kernel[0], kernel[1]), stride=node.stride,
                      padding=node.padding, pool=pool, pool_stride=pool_stride,
                      useful=positions * node.weights.size * node.weight_bits * inputs[0].bits,
                      constants=constants)  # fmt: skip
 
     def _kernel(self, node: Convolution, source: Tensor) -> np.ndarray:
-        """Weights over the tensor as it is stored: a fully connected layer after a flatten covers the map."""
-        if node.weights.shape[1] == source.shape[0]:
-            return node.weights
+        """Weights (slices, outputs, inputs, kernel height, kernel width) over the tensor as it is stored: a fully
+        connected layer after a flatten covers the map."""
+        weights = merged_weights(node, self.grouping.slices.get(node.name, 1))
+        if node.weights.shape[1] * node.groups == source.shape[0]:
+            return weights
         if node.weights.shape[2:] != (1, 1):
             raise CompileError(f"{node.name}: a convolution of a flattened map must have a 1 × 1 kernel")
-        return node.weights.reshape(len(node.weights), *source.shape)
+        return weights.reshape(*weights.shape[:2], -1, *source.shape[1:])
 
     def _slices(self, total: _Sum, threshold: Threshold | None) -> tuple[Slice, ...]:
         node, config = total.node, self.config
         bits = max(tensor.bits for tensor in total.inputs)
+        thresholds = falling = None
+        if threshold is not None:
+            thresholds, falling = threshold.thresholds, threshold.falling
         if isinstance(node, Add):
-            channels = total.inputs[0].shape[0]
-            slices = channelwise_slices(
-                node.factors, channels, bits, threshold.thresholds if threshold else None,
-                threshold.falling if threshold else None, config,
-            )  # fmt: skip
+            source = total.inputs[0]
+            if source.parts > 1 and thresholds is not None and falling is not None:
+                # Channels between the parts stay 0: their sums, which are 0, reach no threshold.
+                thresholds = _spread(thresholds, source.positions(config), source.channels(config), 1 << 40)
+                falling = _spread(falling, source.positions(config), source.channels(config), False)
+            slices = channelwise_slices(node.factors, source.channels(config), bits, thresholds, falling, config)
         else:
             if node.weight_bits > config.weight_bits:
                 raise CompileError(
                     f"{node.name}: {node.weight_bits}-bit weights exceed weight_bits = {config.weight_bits} "
                     f"of configuration {config.name!r}"
                 )
-            weights = self._kernel(node, total.inputs[0])
-            weights = weights.reshape(*weights.shape[:2], -1)
-            planes = WeightPlanes.bipolar(weights, node.weight_bits) if node.bipolar else WeightPlanes.general(weights)
-            if threshold is None:
-                slices = (Slice(planes, None),)
-            else:
-                slices = (Slice(*mismatch_limits(planes, bits, threshold.thresholds, threshold.falling,
-                                                 config.threshold_bits)),)  # fmt: skip
+            if thresholds is not None and node.bias is not None:
+                thresholds = thresholds - node.bias[:, None]
+            slices = tuple(self._convolution_slices(node, total.inputs[0], thresholds, falling))
         self._check_counts(node, slices, bits)
         return slices
+
+    def _convolution_slices(
+        self, node: Convolution, source: Tensor, thresholds: np.ndarray | None, falling: np.ndarray | None
+    ) -> Iterator[Slice]:
+        """One slice, or several where the convolution is grouped; channels in the places where tensors store them."""
+        config, count = self.config, self.grouping.slices.get(node.name, 1)
+        kernel = self._kernel(node, source)
+        kernel = kernel.reshape(*kernel.shape[:3], -1)
+        exact = node.bipolar and count == node.groups
+        target = self._target(node)
+        places_in, places_out = source.positions(config), target.positions(config)
+        for index, weights in enumerate(kernel):
+            planes = WeightPlanes.bipolar(weights, node.weight_bits) if exact else WeightPlanes.general(weights)
+            outputs = slice(index * len(weights), (index + 1) * len(weights))
+            limits = None
+            if thresholds is not None and falling is not None:
+                planes, limits = mismatch_limits(planes, source.bits, thresholds[outputs], falling[outputs],
+                                                 config.threshold_bits)  # fmt: skip
+            inputs = places_in[index * weights.shape[1] : (index + 1) * weights.shape[1]]
+            first_in, first_out = inputs[0], places_out[outputs][0]
+            # Lanes and columns between the parts have plane bits and limits of 0, which give code 0.
+            bits = _spread(planes.bits.swapaxes(0, 2), inputs - first_in, inputs[-1] - first_in + 1, 0).swapaxes(0, 2)
+            rows = places_out[outputs] - first_out
+            bits = _spread(bits.swapaxes(0, 1), rows, rows[-1] + 1, 0).swapaxes(0, 1)
+            if limits is not None:
+                limits = _spread(limits, rows, rows[-1] + 1, 0)
+            planes = WeightPlanes(bits, planes.significance, planes.divisor)
+            yield Slice(planes, limits, int(first_in) // config.lanes, int(first_out) // config.columns)
+
+    def _target(self, node: Convolution) -> Tensor:
+        """The tensor that the convolution's results end up in, as far as its channels go."""
+        consumers = self.graph.consumers(node.name)
+        edge = next((other.name for other in consumers if isinstance(other, Threshold)), node.name)
+        return Tensor(edge, node.edge.shape, 0, parts=self.grouping.parts.get(edge, 1))
 
     def _check_counts(self, node: Node, slices: tuple[Slice, ...], bits: int) -> None:
         config = self.config
@@ -220,3 +274,12 @@ class _Fuser:
                 f"{node.name}: counts up to {largest} need {name} of at least {(largest + 1).bit_length()}, "
                 f"not {width}: generate a configuration with wider counts or use fewer bits"
             )
+
+
+def _spread(values: np.ndarray, places: np.ndarray, count: int, fill: int) -> np.ndarray:
+    """An array of ``count`` rows, those of ``values`` at ``places`` and ``fill`` elsewhere."""
+    if len(values) == count:
+        return values
+    result = np.full((count, *values.shape[1:]), fill, values.dtype)
+    result[places] = values
+    return result

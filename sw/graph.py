@@ -53,11 +53,13 @@ class Input(Node):
 
 @dataclass(frozen=True, eq=False)
 class Convolution(Node):
-    """Cross-correlation with zero padding (zero codes), dilation 1, groups 1; a fully connected layer when the
-    kernel equals the map. Output accumulators: Σ weights · codes, exactly.
+    """Cross-correlation with zero padding (zero codes), dilation 1; a fully connected layer when the kernel equals
+    the map. Output accumulators: Σ weights · codes, exactly.
 
-    weights : int64 (C_out, C_in, kernel height, kernel width). bipolar=True: odd integers 2q − (2**weight_bits − 1);
-    bipolar=False: two's complement of weight_bits bits.
+    weights : int64 (C_out, C_in / groups, kernel height, kernel width). bipolar=True: odd integers
+    2q − (2**weight_bits − 1); bipolar=False: two's complement of weight_bits bits.
+    groups : the channels fall into as many equal parts, and an output channel sees those of its own part
+    bias : int64 (C_out,) added to the accumulators, or None
     """
 
     weights: np.ndarray
@@ -65,6 +67,8 @@ class Convolution(Node):
     bipolar: bool
     stride: tuple[int, int]
     padding: tuple[int, int]
+    groups: int = 1
+    bias: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,74 @@ from torch.nn import functional
 
 from dorefabric.sw import quantize
 
-__all__ = ["QuantActivation", "QuantAdd", "QuantConv2d", "QuantInput", "QuantLinear", "prepare"]
+from .conventions import AUTHORS, Conventions
+
+__all__ = ["QuantActivation", "QuantAdd", "QuantConv2d", "QuantInput", "QuantLinear", "QuantWeight", "prepare"]
 
 
-class QuantConv2d(nn.Conv2d):
+class QuantWeight(nn.Module):
+    """What quantized convolutions and fully connected layers have in common: a float weight and its quantizer.
+
+    A method of training derives from `QuantConv2d` and `QuantLinear` and overrides the quantizer, in both views.
+
+    Members
+    -------
+    weight_bits, gradient_bits : int
+    conventions : Conventions
+        Of the quantizers of weights and gradients.
+    generator : torch.Generator or None
+        Source of the noise of the gradient quantizer; ``None`` takes torch's default one.
+    padding_value : float
+        What padding holds: the real value of the input's code 0.
+    """
+
+    weight: Tensor
+    weight_bits: int
+    gradient_bits: int
+    conventions: Conventions = AUTHORS
+    generator: torch.Generator | None = None
+    padding_value: float = 0.0
+    _cached: tuple[int, Tensor, Tensor] | None = None
+
+    @property
+    def bipolar(self) -> bool:
+        """Whether integer weights are the odd integers of DoReFa-Net; else any of ``integer_bits``."""
+        return True
+
+    @property
+    def integer_bits(self) -> int:
+        """Bits of an integer weight."""
+        return self.weight_bits
+
+    def weight_codes(self) -> tuple[Tensor, float | Tensor]:
+        """Integer weights, int64, and their scale: `quantize.weight_codes`."""
+        return quantize.weight_codes(self.weight, self.weight_bits, self.conventions)
+
+    def quantized_weight(self) -> Tensor:
+        """The weight that the layer computes with, fake-quantized."""
+        return quantize.quantize_weight(self.weight, self.weight_bits, self.conventions)
+
+    def current_weight(self) -> Tensor:
+        """`quantized_weight`, remembered until the weight changes where no gradient is wanted."""
+        if torch.is_grad_enabled() or self.training:
+            return self.quantized_weight()
+        version, source, value = self._cached or (-1, None, None)
+        if value is None or source is not self.weight or version != self.weight._version:
+            value = self.quantized_weight()
+            self._cached = self.weight._version, self.weight, value
+        return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cached": None}
+
+    def _output(self, y: Tensor) -> Tensor:
+        return quantize.gradient_quantizer(y, self.gradient_bits, self.generator, self.conventions)
+
+    def _bits_text(self) -> str:
+        return f"weight_bits={self.weight_bits}, gradient_bits={self.gradient_bits}"
+
+
+class QuantConv2d(QuantWeight, nn.Conv2d):
     """2-D convolution with quantized weights and a quantized gradient of its output.
 
     (N, in, H, W) -> (N, out, H', W'). ``weight`` stays float and is quantized in every forward pass.
@@ -28,12 +92,7 @@ class QuantConv2d(nn.Conv2d):
     weight_bits, gradient_bits : int
         1 to 8, or 32 for float.
     groups, dilation
-        As in ``nn.Conv2d``. Padding is with zeros only.
-
-    Members
-    -------
-    generator : torch.Generator or None
-        Source of the noise of the gradient quantizer; ``None`` takes torch's default one.
+        As in ``nn.Conv2d``. Padding is with zeros, or with another ``padding_value``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int],
@@ -43,22 +102,20 @@ class QuantConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.weight_bits = quantize.check_bits("weight", weight_bits)
         self.gradient_bits = quantize.check_bits("gradient", gradient_bits)
-        self.generator: torch.Generator | None = None
-
-    def weight_codes(self) -> tuple[Tensor, float]:
-        """Integer weights (out, in / groups, kh, kw), int64, and their scale: `quantize.weight_codes`."""
-        return quantize.weight_codes(self.weight, self.weight_bits)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = quantize.quantize_weight(self.weight, self.weight_bits)
-        return quantize.gradient_quantizer(
-            self._conv_forward(x, weight, self.bias), self.gradient_bits, self.generator)
+        weight = self.current_weight()
+        if self.padding_value:
+            x = functional.pad(x, self._reversed_padding_repeated_twice, value=self.padding_value)
+            return self._output(functional.conv2d(
+                x, weight, self.bias, self.stride, 0, self.dilation, self.groups))
+        return self._output(self._conv_forward(x, weight, self.bias))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, weight_bits={self.weight_bits}, gradient_bits={self.gradient_bits}"
+        return f"{super().extra_repr()}, {self._bits_text()}"
 
 
-class QuantLinear(nn.Linear):
+class QuantLinear(QuantWeight, nn.Linear):
     """Fully connected layer with quantized weights, (N, in) -> (N, out); the rest as `QuantConv2d`."""
 
     def __init__(self, in_features: int, out_features: int, weight_bits: int = 1,
@@ -66,33 +123,52 @@ class QuantLinear(nn.Linear):
         super().__init__(in_features, out_features, bias)
         self.weight_bits = quantize.check_bits("weight", weight_bits)
         self.gradient_bits = quantize.check_bits("gradient", gradient_bits)
-        self.generator: torch.Generator | None = None
-
-    def weight_codes(self) -> tuple[Tensor, float]:
-        """Integer weights (out, in), int64, and their scale: `quantize.weight_codes`."""
-        return quantize.weight_codes(self.weight, self.weight_bits)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = quantize.quantize_weight(self.weight, self.weight_bits)
-        return quantize.gradient_quantizer(
-            functional.linear(x, weight, self.bias), self.gradient_bits, self.generator)
+        return self._output(functional.linear(x, self.current_weight(), self.bias))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, weight_bits={self.weight_bits}, gradient_bits={self.gradient_bits}"
+        return f"{super().extra_repr()}, {self._bits_text()}"
 
 
 class QuantActivation(nn.Module):
     """Clip to [0, 1], then round to ``2**bits`` levels ``p / (2**bits - 1)``. Any shape.
 
-    ``bits`` is 1 to 8, or 32 for the clip alone.
+    ``bits`` is 1 to 8, or 32 for the clip alone. Other activations derive from it: the real value of a code p is
+    ``(p - zero) * unit``, and p is a monotone function of the input.
     """
+
+    conventions: Conventions = AUTHORS
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = quantize.check_bits("activation", bits)
 
+    @property
+    def code_bits(self) -> int:
+        """Bits of a code."""
+        return self.bits
+
+    @property
+    def largest_code(self) -> int:
+        return quantize.levels(self.bits)
+
+    @property
+    def unit(self) -> float:
+        """Real value of one step between codes."""
+        return 1.0 / quantize.levels(self.bits)
+
+    @property
+    def zero(self) -> float:
+        """The code that stands for 0, which may be a half."""
+        return 0.0
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes, int64, of an input of any shape: what `forward` yields is ``(codes - zero) * unit``."""
+        return quantize.activation_codes(x, self.bits, self.conventions)
+
     def forward(self, x: Tensor) -> Tensor:
-        return quantize.quantize_activation(x, self.bits)
+        return quantize.quantize_activation(x, self.bits, self.conventions)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
@@ -116,13 +192,21 @@ class QuantInput(nn.Module):
 
 
 class QuantAdd(nn.Module):
-    """Residual addition of two tensors that are both outputs of a `QuantActivation` of the same bits.
+    """Residual addition ``scales[0] · a + scales[1] · b`` of two outputs of a `QuantActivation` of any bits.
 
-    The sum ``(p + q) / n`` lies in [0, 2]; a `QuantActivation`, after a batch norm or not, must follow.
+    A `QuantActivation`, after a batch norm or not, must follow. An integer graph holds the sum exactly, so the ratio
+    of the scales has to be one of small integers, such as 0.75 to 1 (`nodes.sum_factors`).
     """
 
+    def __init__(self, scales: tuple[float, float] = (1.0, 1.0)) -> None:
+        super().__init__()
+        self.scales = scales
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return a + b
+        return a + b if self.scales == (1.0, 1.0) else self.scales[0] * a + self.scales[1] * b
+
+    def extra_repr(self) -> str:
+        return f"scales={self.scales}"
 
 
 _RELU_LIKE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Hardsigmoid, nn.Sigmoid)

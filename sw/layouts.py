@@ -1,6 +1,7 @@
-"""Second and third pass: how the host packs the input, and how every tensor lies in the banks.
+"""Second to fourth pass: how the host packs the input, and how every tensor lies in the banks.
 
 A tensor's banks fit one x stride. Where consumers disagree, or an addition's inputs differ in planes, a copy is added.
+Its pitch decides which consumers can let their tiles of pixels run over the ends of image rows.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from dorefabric.hw.config import FabricConfig
 from .stages import Slice, Stage, Tensor, identity_stage
 from .weight_planes import WeightPlanes
 
-__all__ = ["Form", "arrange_inputs", "choose_strides", "unfolded"]
+__all__ = ["Form", "arrange_inputs", "choose_pitches", "choose_strides", "runs_on", "unfolded"]
 
 Unfold = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -40,7 +41,7 @@ def arrange_inputs(
         fewer = -(-source.shape[0] * taps // config.lanes) < taps * source.chunks(config)
         trivial = taps == 1 and stage.padding == (0, 0)
         name = f"input of {stage.name}"
-        if not stage.channelwise and (fewer or trivial or always_unfold):
+        if not stage.channelwise and len(stage.slices) == 1 and (fewer or trivial or always_unfold):
             form = _unfolded_form(stage, source, name)
             reader = unfolded(stage)
         else:
@@ -67,7 +68,7 @@ def unfolded(stage: Stage) -> Stage:
     for part in stage.slices:
         bits = part.planes.bits
         planes = WeightPlanes(bits.reshape(*bits.shape[:2], -1, 1), part.planes.significance, part.planes.divisor)
-        slices.append(Slice(planes, part.limits, part.chunk))
+        slices.append(Slice(planes, part.limits, part.chunk, part.tile))
     return replace(stage, slices=tuple(slices), kernel=(1, 1), stride=(1, 1), padding=(0, 0))
 
 
@@ -102,6 +103,58 @@ def choose_strides(stages: list[Stage], config: FabricConfig) -> list[Stage]:
             stage = stage.rewired({tensor.name: copy})
         result.append(stage)
     return result
+
+
+def choose_pitches(stages: list[Stage], config: FabricConfig) -> list[Stage]:
+    """Settle how many places an image row of every tensor takes, so that its consumers need few tiles of pixels.
+
+    The inputs of an addition get the same pitch.
+    """
+    group = {tensor.name: tensor.name for stage in stages for tensor in (*stage.inputs, stage.output)}
+    for stage in stages:
+        for tensor in stage.inputs[1:]:
+            keep, drop = group[stage.inputs[0].name], group[tensor.name]
+            group.update({name: keep for name, root in group.items() if root == drop})
+    readers: dict[str, list[Stage]] = {}
+    for stage in stages:
+        readers.setdefault(group[stage.inputs[0].name], []).append(stage)
+    pitches = {root: _pitch(of, config) for root, of in readers.items()}
+    tensors = {
+        tensor.name: replace(tensor, pitch=pitches.get(group[tensor.name]))
+        for stage in stages for tensor in (*stage.inputs, stage.output)
+    }  # fmt: skip
+    return [stage.rewired(tensors) for stage in stages]
+
+
+def _pitch(readers: list[Stage], config: FabricConfig) -> int:
+    """The pitch with the fewest tiles of all readers, the smallest of such."""
+    source = readers[0].inputs[0]
+    least = -(-source.shape[2] // source.stride)
+    whole = -(-least // config.rows) * config.rows
+
+    def tiles(pitch: int) -> int | None:
+        total = 0
+        for stage in readers:
+            height, width = stage.output.shape[1:]
+            if runs_on(stage, pitch, config):
+                count = -(-height * width // config.rows)
+            elif height > 1 and stage.step[0] * pitch % config.rows:
+                return None
+            else:
+                count = height * -(-width // config.rows)
+            total += count * len(stage.slices)
+        return total
+
+    counts = {pitch: count for pitch in (*range(least, least + config.rows), whole)
+              if (count := tiles(pitch)) is not None}  # fmt: skip
+    return min(counts, key=lambda pitch: (counts[pitch], pitch))
+
+
+def runs_on(stage: Stage, pitch: int, config: FabricConfig) -> bool:
+    """Whether tiles of the stage's pixels run over the ends of image rows, with an input of that pitch."""
+    height, width = stage.output.shape[1:]
+    fits = (stage.step[0] * pitch - width) % config.rows == 0
+    return config.row_wrap and fits and height > 1 and width >= config.rows and width % config.rows != 0
 
 
 def _wanted_strides(stage: Stage, config: FabricConfig) -> set[int]:

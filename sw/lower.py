@@ -20,13 +20,14 @@ from torch.nn import functional
 from .capture import SUPPORTED, Captured, LoweringError, capture, flattens
 from .check import check_graph
 from .expression import Expression
-from .geometry import convolution_geometry, pool_geometry
-from .graph import Graph, Node
+from .geometry import average_geometry, convolution_geometry, pool_geometry
+from .graph import Graph, GraphError, Node
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from .lowered import Activation, Codes, Lowered, Pending, Raw, Value
 from .nodes import (
     accumulator_bounds,
     make_add,
+    make_average_pool,
     make_convolution,
     make_flatten,
     make_input,
@@ -125,9 +126,11 @@ class _Lowering:
             case QuantActivation():
                 return self._activation(call, where, layer)
             case QuantAdd():
-                return self._add(call, where)
+                return self._add(call, where, layer.scales)
             case nn.BatchNorm1d() | nn.BatchNorm2d():
                 return self._batch_norm(call, where, layer)
+            case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
+                return self._average_pool(call, where, layer)
             case nn.MaxPool2d():
                 return self._max_pool(call, where, layer)
             case nn.Flatten():
@@ -201,31 +204,65 @@ class _Lowering:
         except ValueError as error:
             raise LoweringError(f"{where}: {error}") from error
         # The fake-quantized weights are codes times the scale as the parameters' dtype holds it.
-        weight_scale = float(torch.tensor(weight_scale, dtype=self.captured.dtype))
+        scales = torch.as_tensor(weight_scale, dtype=self.captured.dtype).double().flatten().tolist()
         weights = codes.numpy()
+        bias, offset = self._zero_bias(call, where, layer, weights, padding != (0, 0))
         node = self._append(make_convolution(
             self._name(self.captured.path(call)), source, weights.reshape(*weights.shape, 1, 1)
-            if weights.ndim == 2 else weights, weight_bits=layer.weight_bits, stride=stride, padding=padding,
-            weight_scale=weight_scale))
+            if weights.ndim == 2 else weights, weight_bits=layer.integer_bits, bipolar=layer.bipolar, stride=stride,
+            padding=padding, groups=getattr(layer, "groups", 1), weight_scale=scales[0] if len(scales) == 1 else scales,
+            bias=bias))
         low, high = accumulator_bounds(weights, source.edge, padding != (0, 0))
-        assert isinstance(node.edge.scale, float)
-        return Pending(node, where, where, weights[0].size, node.edge.scale, low, high,
-                        None if layer.bias is None else layer.bias.detach())
+        if bias is not None:
+            low, high = low + bias, high + bias
+        unit = np.array(node.edge.scale) if isinstance(node.edge.scale, tuple) else node.edge.scale
+        return Pending(node, where, where, weights[0].size, unit, low, high,
+                       None if layer.bias is None else layer.bias.detach(), offset)
 
-    def _add(self, call: fx.Node, where: str) -> Value:
+    def _zero_bias(self, call: fx.Node, where: str, layer: QuantConv2d | QuantLinear, weights: np.ndarray,
+                   padded: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """What the zero of the input's codes adds to the accumulators: whole numbers, and what is left of halves."""
+        value = self._operand(call, where)
+        assert isinstance(value, Codes)
+        scale = value.node.edge.scale
+        assert isinstance(scale, float)
+        if padded and layer.padding_value != -value.zero * scale:
+            raise LoweringError(f"{where} pads with {layer.padding_value}, but the code 0 of its input stands for "
+                                f"{-value.zero * scale}; set padding_value to that")
+        if not value.zero:
+            return None, None
+        total = -value.zero * weights.reshape(len(weights), -1).sum(1)
+        bias = np.floor(total)
+        return bias.astype(np.int64), total - bias
+
+    def _add(self, call: fx.Node, where: str, scales: tuple[float, float] = (1.0, 1.0)) -> Value:
         operands = [*call.args, *call.kwargs.values()]
         values = [self.values.get(item) if isinstance(item, fx.Node) else None for item in operands]
         sources = [value.node for value in values if isinstance(value, Codes)]
+        if any(isinstance(value, Codes) and not _is_plain(value) for value in values):
+            raise LoweringError(f"{where} adds codes other than those of QuantActivation, p / (2**bits - 1)")
         if len(sources) != 2 or len(values) != 2:
             raise LoweringError(f"{where} must add the outputs of two QuantActivations")
         first, second = sources
         if first.edge.shape != second.edge.shape:
             raise LoweringError(f"{where} adds maps of different shapes, {first.edge.shape} and {second.edge.shape}")
-        node = self._append(make_add(self._name(self.captured.path(call)), sources))
+        try:
+            node = self._append(make_add(self._name(self.captured.path(call)), sources, scales=scales))
+        except GraphError as error:
+            raise LoweringError(f"{where} cannot be added in integers: {error}") from error
         channels = node.edge.shape[0]
         assert isinstance(node.edge.scale, float)
         return Pending(node, where, where, 2, node.edge.scale, np.full(channels, node.edge.low),
                         np.full(channels, node.edge.high))
+
+    def _average_pool(self, call: fx.Node, where: str, layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d) -> Value:
+        source = self._codes(call, where)
+        kernel, stride, padding = average_geometry(where, layer, source.edge.shape[1:])
+        node = self._append(make_average_pool(self._name(self.captured.path(call)), source, kernel, stride, padding))
+        channels = node.edge.shape[0]
+        assert isinstance(node.edge.scale, float)
+        return Pending(node, where, where, kernel[0] * kernel[1], node.edge.scale, np.full(channels, node.edge.low),
+                       np.full(channels, node.edge.high))
 
     def _batch_norm(self, call: fx.Node, where: str, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> Value:
         value = self._pending(call, where)
@@ -246,7 +283,8 @@ class _Lowering:
         value = self._operand(call, where)
         if isinstance(value, Pending):
             return replace(value, after=(*value.after, pool), last=where, pool=value.pool or where)
-        return Codes(pool(self._codes(call, where)))
+        assert isinstance(value, Codes | Raw)
+        return Codes(pool(self._codes(call, where)), value.zero if isinstance(value, Codes) else 0.0)
 
     def _flatten(self, call: fx.Node, where: str) -> Value:
         value = self._operand(call, where)
@@ -264,21 +302,23 @@ class _Lowering:
 
         if isinstance(value, Pending):
             return replace(value, after=(*value.after, flat), last=where)
-        return Codes(flat(value.node))
+        return Codes(flat(value.node), value.zero)
 
     def _activation(self, call: fx.Node, where: str, layer: QuantActivation) -> Value:
         value = self._operand(call, where)
         if layer.bits == FLOAT_BITS:
             raise LoweringError(f"{where} has float outputs (bits=32); choose 1 to 8")
-        if isinstance(value, Codes) and value.node.edge.bits == layer.bits:
+        if isinstance(value, Codes) and type(layer) is QuantActivation and _is_plain(value) \
+                and value.node.edge.bits == layer.bits:
             return value  # rounding codes to their own levels changes nothing
         value = self._pending(call, where)
-        expression = Expression(value.unit, self.captured.dtype, value.bias, value.modules, layer)
+        expression = Expression(value.unit, value.offset, self.captured.dtype, value.bias, value.modules, layer)
         ends = expression.values(np.stack([value.low, value.high], 1))
         if not torch.isfinite(ends).all():
             raise LoweringError(f"{value.last} yields NaN or infinity before {where}; train the model again")
         try:
-            thresholds, falling = exact_thresholds(expression.codes, value.low, value.high, levels(layer.bits))
+            thresholds, falling = exact_thresholds(expression.codes, value.low, value.high,
+                                                   levels(layer.code_bits))
         except ThresholdError as error:
             raise LoweringError(f"{where}: {error}") from error
         if value.normed_after_pool is not None and falling.any():
@@ -286,13 +326,13 @@ class _Lowering:
                 f"{value.normed_after_pool} follows {value.pool} and has a negative gain in channel "
                 f"{int(np.flatnonzero(falling)[0])}; put the max pooling after the batch norm")
         path = self.captured.path(call)
-        threshold = self._append(make_threshold(self._name(path), value.node, thresholds, falling))
+        threshold = self._append(make_threshold(self._name(path), value.node, thresholds, falling, layer.unit))
         node = threshold
         for build in value.after:
             node = build(node)
         self.activations.append(Activation(path, call, node.name, threshold.name, expression, value.length,
                                            value.low, value.high))
-        return Codes(node)
+        return Codes(node, layer.zero)
 
     def _output(self, call: fx.Node) -> Node:
         source = call.args[0]
@@ -303,6 +343,8 @@ class _Lowering:
             raise LoweringError("the model returns its input")
         if isinstance(value, Codes):
             return value.node
+        if value.offset is not None and np.ptp(value.offset):
+            raise LoweringError(f"{value.origin} returns accumulators that differ by halves between its channels")
         if value.bias is not None and value.bias.any():
             raise LoweringError(f"{value.origin} returns accumulators and has a bias, which they cannot hold exactly; "
                                 f"set bias=False")
@@ -317,6 +359,11 @@ class _Lowering:
 
 def _shape(tensor: Tensor) -> str:
     return f"(N, {', '.join(map(str, tensor.shape[1:]))})"
+
+
+def _is_plain(value: Codes) -> bool:
+    """Whether codes p mean p / (2**bits - 1)."""
+    return value.zero == 0 and value.node.edge.scale == 1.0 / levels(value.node.edge.bits or 0)
 
 
 def _reachable(nodes: dict[str, Node], output: Node) -> tuple[Node, ...]:

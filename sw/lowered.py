@@ -60,13 +60,17 @@ class Raw:
 
 @dataclass(frozen=True)
 class Codes:
+    """Codes p of the real value ``(p - zero) * node.edge.scale``; zero is a whole number or a half."""
+
     node: Node
+    zero: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Pending:
     """Accumulators and the float operations applied to them since.
 
+    ``unit`` is the real value of an accumulator of 1, ``offset`` what the zero of the input's codes adds to it.
     ``after`` builds the nodes between the Threshold and the codes; ``pool`` names the first max pool among them.
     """
 
@@ -74,10 +78,11 @@ class Pending:
     origin: str
     last: str
     length: int
-    unit: float
+    unit: float | np.ndarray
     low: np.ndarray
     high: np.ndarray
     bias: Tensor | None = None
+    offset: np.ndarray | None = None
     modules: tuple[nn.Module, ...] = ()
     after: tuple[Callable[[Node], Node], ...] = ()
     pool: str | None = None

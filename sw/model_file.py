@@ -9,6 +9,7 @@ A model file is ``torch.save`` of one plain dictionary, loadable with ``torch.lo
     input_shape  [C, H, W]
     dataset      name in datasets.DATASETS
     seed         int or None
+    method       methods.Method.to_dict(); absent in older files, which are DoReFa-Net's
     history      one dictionary for each epoch (EpochMetrics)
     state_dict   parameters and statistics of the network
     training     None, or what resuming needs: config, optimizer, rng
@@ -26,6 +27,7 @@ import torch
 from torch import nn
 
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.methods import DOREFA, Method
 from dorefabric.sw.models import MODELS, build_model
 
 __all__ = ["EpochMetrics", "ModelFileError", "load_model", "read_model_file", "save_model"]
@@ -54,13 +56,15 @@ class EpochMetrics:
 
 def save_model(model: nn.Module, path: str | Path, *, name: str, bits: Sequence[int],
                history: Sequence[EpochMetrics] = (), seed: int | None = None,
-               training: dict[str, Any] | None = None) -> None:
+               method: Method | None = None, training: dict[str, Any] | None = None) -> None:
     """Write a model file, whole or not at all: it replaces ``path`` only once it is complete on disk.
 
     Parameters
     ----------
     name, bits
         What `models.build_model` was called with: the name and (W, A, G).
+    method : Method or None
+        What was applied to it; ``None`` is DoReFa-Net's defaults.
     training : dict or None
         State that resuming needs; tensors, numbers, strings, lists and dictionaries only.
 
@@ -79,6 +83,7 @@ def save_model(model: nn.Module, path: str | Path, *, name: str, bits: Sequence[
         "input_shape": list(spec.input_shape),
         "dataset": spec.dataset,
         "seed": seed,
+        "method": (method or DOREFA).to_dict(),
         "history": [asdict(metrics) for metrics in history],
         "state_dict": dict(model.state_dict()),
         "training": training,
@@ -153,7 +158,8 @@ def load_model(path: str | Path, name: str | None = None) -> nn.Module:
     if name is not None and content["model"] != name:
         raise ModelFileError(f"{path} holds the network {content['model']!r}, not {name!r}")
     try:
-        model = build_model(content["model"], *content["bits"])
+        method = Method.from_dict(content["method"]) if content.get("method") else DOREFA
+        model = method.apply(build_model(content["model"], *content["bits"]))
         model.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(

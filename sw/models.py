@@ -1,8 +1,9 @@
 """Reference networks, each at any bits from the same description; 32, 32, 32 gives the float twin.
 
-All take images in [0, 1] of shape (N, C, H, W) and return logits (N, 10), which are integers times one
-positive scale. The first layer sees 8-bit pixels, the last has 8-bit weights, and both keep float
-gradients as in the paper's networks (arXiv 1606.06160); every other layer has the bits asked for.
+All take images in [0, 1] of shape (N, C, H, W) and return logits (N, 10), or (N, 1000) for ImageNet's classes
+(`imagenet`), which are integers times one positive scale. The first layer sees 8-bit pixels, the last has 8-bit
+weights, and both keep float gradients as in the paper's networks (arXiv 1606.06160); every other layer has the bits
+asked for.
 """
 
 from collections import OrderedDict
@@ -43,7 +44,7 @@ class ModelSpec:
 
     dataset: str
     input_shape: tuple[int, int, int]
-    builder: Callable[[Bits], nn.Module]
+    builder: Callable[..., nn.Module]
 
 
 def _norm(features: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], channels: int) -> nn.Module:
@@ -174,18 +175,53 @@ def _svhn(bits: Bits) -> nn.Module:
     )
 
 
+def _alexnet(bits: Bits, size: int = 224) -> nn.Module:
+    from .imagenet import alexnet
+
+    return alexnet(bits, size)
+
+
+def _resnet18(bits: Bits, size: int = 224) -> nn.Module:  # any size
+    from .imagenet import ResNet18
+
+    return ResNet18(bits)
+
+
+def _cifar_small(bits: Bits) -> nn.Module:
+    """CIFAR-10 in a memory of 1 Mbit for weights and feature maps together: 806 kbit of weights at W = 1.
+
+    The last layer has the bits of the others, because 8-bit weights alone would take 240 kbit more.
+    """
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 3, 64, 3, 1, pool=True, first=True),   # 64 x 16 x 16
+        conv2=_conv(bits, 64, 128, 3, 1, pool=True),             # 128 x 8 x 8
+        conv3=_conv(bits, 128, 128, 3, 1),                       # 128 x 8 x 8
+        conv4=_conv(bits, 128, 192, 3, 1, pool=True),            # 192 x 4 x 4
+        conv5=_conv(bits, 192, 192, 3, 1),                       # 192 x 4 x 4
+        flatten=nn.Flatten(),
+        output=QuantLinear(192 * 4 * 4, CLASSES, bits.weight),
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     "digits": ModelSpec("digits", (1, 8, 8), _digits),
     "resnet-digits": ModelSpec("digits", (1, 8, 8), ResidualDigits),
     "mlp": ModelSpec("mnist", (1, 28, 28), _mlp),
     "lenet": ModelSpec("mnist", (1, 28, 28), _lenet),
+    "cifar-small": ModelSpec("cifar10", (3, 32, 32), _cifar_small),
     "cnv": ModelSpec("cifar10", (3, 32, 32), _cnv),
     "svhn": ModelSpec("svhn", (3, 40, 40), _svhn),
+    "alexnet": ModelSpec("imagenet", (3, 224, 224), _alexnet),
+    "resnet18": ModelSpec("imagenet", (3, 224, 224), _resnet18),
 }
 
 
-def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits: int = 32) -> nn.Module:
+def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits: int = 32,
+                size: int | None = None) -> nn.Module:
     """A reference network with freshly initialised weights, in training mode; `input_shape` is an attribute of it.
+
+    ``size`` is the height and width of the images, for the networks of ImageNet alone.
 
     Raises
     ------
@@ -195,6 +231,13 @@ def build_model(name: str, weight_bits: int, activation_bits: int, gradient_bits
     if name not in MODELS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(MODELS)}")
     spec = MODELS[name]
-    model = spec.builder(Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits))
-    model.input_shape = spec.input_shape  # type: ignore[assignment]
+    bits = Bits(weight=weight_bits, activation=activation_bits, gradient=gradient_bits)
+    shape = spec.input_shape
+    if size is None:
+        model = spec.builder(bits)
+    elif spec.dataset == "imagenet":
+        model, shape = spec.builder(bits, size), (shape[0], size, size)
+    else:
+        raise ValueError(f"network {name!r} takes images of {shape[1]}x{shape[2]} alone, not {size}x{size}")
+    model.input_shape = shape  # type: ignore[assignment]
     return model

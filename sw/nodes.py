@@ -6,6 +6,7 @@ computes the same edges again after every pass.
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -14,12 +15,14 @@ from .graph import Add, Convolution, Edge, Flatten, GraphError, Input, MaxPool, 
 __all__ = [
     "accumulator_bounds",
     "make_add",
+    "make_average_pool",
     "make_convolution",
     "make_flatten",
     "make_input",
     "make_max_pool",
     "make_threshold",
     "output_size",
+    "sum_factors",
 ]
 
 
@@ -70,16 +73,18 @@ def make_input(name: str, shape: tuple[int, int, int], bits: int) -> Input:
 
 
 def make_convolution(name: str, source: Node, weights: np.ndarray, *, weight_bits: int, bipolar: bool = True,
-                     stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0),
-                     weight_scale: float | Sequence[float] = 1.0) -> Convolution:
+                     stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0), groups: int = 1,
+                     weight_scale: float | Sequence[float] = 1.0, bias: np.ndarray | None = None) -> Convolution:
     """A convolution of the codes of ``source``; a fully connected layer when the kernel covers the map.
 
     Parameters
     ----------
-    weights : integers (C_out, C_in, kernel height, kernel width)
+    weights : integers (C_out, C_in / groups, kernel height, kernel width)
         See `graph.Convolution`; kept as int64.
     weight_scale : float or C_out floats
         Real value of a weight of 1, for the scale of the output edge.
+    bias : integers (C_out,) or None
+        Added to the accumulators.
 
     Raises
     ------
@@ -87,23 +92,72 @@ def make_convolution(name: str, source: Node, weights: np.ndarray, *, weight_bit
         If the shapes do not fit.
     """
     weights = np.ascontiguousarray(weights, np.int64)
-    if weights.ndim != 4 or weights.shape[1] != source.edge.shape[0]:
+    if weights.ndim != 4 or weights.shape[1] * groups != source.edge.shape[0]:
+        parts = f" in {groups} groups" if groups != 1 else ""
         raise GraphError(f"{name}: weights of shape {weights.shape} do not fit an input of "
-                         f"{source.edge.shape[0]} channels ({source.name})")
+                         f"{source.edge.shape[0]} channels{parts} ({source.name})")
+    if len(weights) % groups:
+        raise GraphError(f"{name}: {len(weights)} output channels do not fall into {groups} groups")
     kernel = (weights.shape[2], weights.shape[3])
     size = output_size(name, source.edge.shape[1:], kernel, stride, padding)
     low, high = accumulator_bounds(weights, source.edge, padding != (0, 0))
+    if bias is not None:
+        bias = np.ascontiguousarray(bias, np.int64)
+        if bias.shape != (len(weights),):
+            raise GraphError(f"{name}: a bias of shape {bias.shape} does not fit {len(weights)} output channels")
+        low, high = low + bias, high + bias
     edge = Edge((len(weights), *size), int(low.min()), int(high.max()), None,
                 _scaled(source.edge.scale, weight_scale))
-    return Convolution(name, (source.name,), edge, weights, weight_bits, bipolar, stride, padding)
+    return Convolution(name, (source.name,), edge, weights, weight_bits, bipolar, stride, padding, groups, bias)
 
 
-def make_add(name: str, sources: Sequence[Node], factors: Sequence[int] | None = None) -> Add:
+def make_average_pool(name: str, source: Node, kernel: tuple[int, int], stride: tuple[int, int],
+                      padding: tuple[int, int] = (0, 0)) -> Convolution:
+    """Sums of codes over windows, channel by channel: accumulators whose scale makes them averages.
+
+    It is a convolution of as many groups as channels whose weights are all 1. Padding counts as code 0.
+
+    Raises
+    ------
+    GraphError
+        If the window does not fit.
+    """
+    channels = source.edge.shape[0]
+    return make_convolution(name, source, np.ones((channels, 1, *kernel), np.int64), weight_bits=1, stride=stride,
+                            padding=padding, groups=channels, weight_scale=1.0 / (kernel[0] * kernel[1]))
+
+
+def sum_factors(name: str, steps: Sequence[int], scales: Sequence[float]) -> tuple[tuple[int, ...], float]:
+    """Integers f and a unit u with scales[i] / steps[i] = f[i] · u, the f without a common divisor.
+
+    A scale counts as the fraction with a denominator of at most 256 that it is the nearest float of.
+
+    Raises
+    ------
+    GraphError
+        If a scale is no such fraction or zero, or an f exceeds 4095, for which the array would need 13 planes.
+    """
+    fractions = [Fraction(scale).limit_denominator(256) for scale in scales]
+    for scale, fraction in zip(scales, fractions, strict=True):
+        if float(fraction) != scale or not fraction:
+            raise GraphError(f"{name}: a scale must be a fraction other than 0 with a denominator of at most 256, "
+                             f"not {scale!r}")
+    values = [fraction / step for fraction, step in zip(fractions, steps, strict=True)]
+    unit = Fraction(math.gcd(*(value.numerator for value in values)),
+                    math.lcm(*(value.denominator for value in values)))
+    factors = tuple(int(value / unit) for value in values)
+    if max(abs(factor) for factor in factors) > 4095:
+        raise GraphError(f"{name}: scales {', '.join(map(str, scales))} of codes with {', '.join(map(str, steps))} "
+                         f"steps need factors {', '.join(map(str, factors))}; supported: up to 4095")
+    return factors, float(unit)
+
+
+def make_add(name: str, sources: Sequence[Node], factors: Sequence[int] | None = None,
+             scales: Sequence[float] | None = None) -> Add:
     """Weighted sum of code tensors.
 
-    Without ``factors`` it is the sum of the real values: Σ p_i / n_i with n_i = 2**bits - 1 becomes
-    (Σ p_i L / n_i) / L with L the least common multiple of the n_i, so two tensors get the factors n_b / g and
-    n_a / g and the scale g / (n_a n_b), g their greatest common divisor.
+    Without ``factors`` it is the sum of the real values times their ``scales`` (1 unless given): Σ s_i p_i / n_i with
+    n_i = 2**bits - 1, in the unit of `sum_factors`.
 
     Raises
     ------
@@ -120,17 +174,18 @@ def make_add(name: str, sources: Sequence[Node], factors: Sequence[int] | None =
     scale: float = 1.0
     if factors is None:
         steps = [(1 << (source.edge.bits or 0)) - 1 for source in sources]
-        common = math.lcm(*steps)
-        factors = [common // step for step in steps]
-        scale = 1.0 / common
+        factors, scale = sum_factors(name, steps, scales or [1.0] * len(steps))
     low = sum(min(f * s.edge.low, f * s.edge.high) for f, s in zip(factors, sources, strict=True))
     high = sum(max(f * s.edge.low, f * s.edge.high) for f, s in zip(factors, sources, strict=True))
     return Add(name, tuple(source.name for source in sources), Edge(first.edge.shape, low, high, None, scale),
                tuple(int(f) for f in factors))
 
 
-def make_threshold(name: str, source: Node, thresholds: np.ndarray, falling: np.ndarray) -> Threshold:
+def make_threshold(name: str, source: Node, thresholds: np.ndarray, falling: np.ndarray,
+                   unit: float | None = None) -> Threshold:
     """Accumulators of ``source`` to codes of as many bits as 2**bits - 1 thresholds a channel ask for.
+
+    ``unit`` is the real value of one step between codes; ``None`` is 1 / (2**bits - 1).
 
     Raises
     ------
@@ -144,7 +199,7 @@ def make_threshold(name: str, source: Node, thresholds: np.ndarray, falling: np.
     if thresholds.shape != (channels, count) or count == 0 or count & (count + 1):
         raise GraphError(f"{name}: thresholds must have the shape ({channels}, 2**bits - 1), "
                          f"not {thresholds.shape}")
-    edge = Edge(source.edge.shape, 0, count, count.bit_length(), 1.0 / count)
+    edge = Edge(source.edge.shape, 0, count, count.bit_length(), 1.0 / count if unit is None else unit)
     return Threshold(name, (source.name,), edge, thresholds, falling)
 
 

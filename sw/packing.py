@@ -25,29 +25,33 @@ def unfold(codes: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], 
 def pack_features(codes: np.ndarray, layout: FeatureLayout) -> np.ndarray:
     """Unsigned codes (N, C, height, width) to the bus words of a map: (N, size * bank_pitch * bus_words)."""
     n, channels, height, width = codes.shape
-    groups = -(-width // (layout.stride * layout.rows))
-    shape = (n, layout.chunks, layout.lanes, height, groups, layout.rows, layout.stride)
-    padded = np.zeros((n, layout.chunks * layout.lanes, height, groups * layout.rows * layout.stride), codes.dtype)
+    places, stride = height * layout.pitch, layout.stride
+    # image, chunk, lane, place, position in the stride
+    padded = np.zeros((n, layout.chunks * layout.lanes, height, layout.pitch * stride), codes.dtype)
     padded[:, :channels, :, :width] = codes
-    # image, row, group of pixels, position in the stride, chunk, bank, lane
-    ordered = padded.reshape(shape).transpose(0, 3, 4, 6, 1, 5, 2)
-    absent = layout.bank_pitch - layout.rows
-    ordered = np.ascontiguousarray(np.pad(ordered, ((0, 0),) * 5 + ((0, absent), (0, 0))))
+    spread = padded.reshape(n, layout.chunks, layout.lanes, places, stride)
+    groups, absent = -(-places // layout.rows), layout.bank_pitch - layout.rows
+    spread = np.pad(spread, ((0, 0),) * 3 + ((0, groups * layout.rows - places), (0, 0)))
+    spread = spread.reshape(n, layout.chunks, layout.lanes, groups, layout.rows, stride)
+    # image, group, position, chunk, bank, lane
+    ordered = np.pad(spread.transpose(0, 3, 5, 1, 4, 2), ((0, 0),) * 4 + ((0, absent), (0, 0)))
+    ordered = np.ascontiguousarray(ordered)
     planes = [bits_to_words(ordered >> codes.dtype.type(p) & codes.dtype.type(1)) for p in range(layout.planes)]
-    return np.stack(planes, axis=4).reshape(n, -1)
+    return np.stack(planes, axis=3).reshape(n, -1)
 
 
 def unpack_features(words: np.ndarray, layout: FeatureLayout) -> np.ndarray:
     """Inverse of `pack_features`: int64 (N, C, height, width), from (N, size * bank_pitch * bus_words) words."""
-    n = words.shape[0]
-    groups = -(-layout.width // (layout.stride * layout.rows))
-    shape = (n, layout.height, groups, layout.stride, layout.planes, layout.chunks, layout.bank_pitch, -1)
+    n, places = words.shape[0], layout.height * layout.pitch
+    groups = -(-places // layout.rows)
+    shape = (n, groups, layout.stride, layout.planes, layout.chunks, layout.bank_pitch, -1)
     bits = words_to_bits(words.reshape(shape))[..., : layout.rows, : layout.lanes]
-    codes = np.zeros(bits.shape[:4] + bits.shape[5:], np.int64)
+    codes = np.zeros(bits.shape[:3] + bits.shape[4:], np.int64)
     for plane in range(layout.planes):
-        codes |= bits[:, :, :, :, plane].astype(np.int64) << plane
-    # image, row, group, position, chunk, bank, lane -> image, chunk, lane, row, group, bank, position
-    result = codes.transpose(0, 4, 6, 1, 2, 5, 3).reshape(n, layout.chunks * layout.lanes, layout.height, -1)
+        codes |= bits[:, :, :, plane].astype(np.int64) << plane
+    # image, group, position, chunk, bank, lane -> image, chunk, lane, group, bank, position
+    result = codes.transpose(0, 3, 5, 1, 4, 2).reshape(n, layout.chunks * layout.lanes, -1, layout.stride)
+    result = result[:, :, :places].reshape(n, layout.chunks * layout.lanes, layout.height, -1)
     return result[:, : layout.channels, :, : layout.width]
 
 

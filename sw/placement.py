@@ -1,4 +1,4 @@
-"""Fourth pass: where every tensor lies in the feature memory, and how many input rows fit at once."""
+"""Fifth pass: where every tensor lies in the feature memory, and how many input rows fit at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,9 +39,10 @@ def place_features(
 
 
 def _layout(tensor: Tensor, config: FabricConfig, base: int, height: int | None = None) -> FeatureLayout:
-    channels, full, width = tensor.shape
+    _, full, width = tensor.shape
     return FeatureLayout.of(config, base=base, height=full if height is None else height, width=width,
-                            channels=channels, planes=tensor.bits, stride=tensor.stride)  # fmt: skip
+                            channels=tensor.channels(config), planes=tensor.bits, stride=tensor.stride,
+                            pitch=tensor.pitch)  # fmt: skip
 
 
 def _place(stages: list[Stage], forms: list[Form], kept: str, config: FabricConfig,
@@ -75,11 +76,12 @@ def _place_form(form: Form, stage: Stage, live: dict[str, tuple[int, int]],
     layout = _layout(form.tensor, config, start)
     if layout.size <= end - start:
         return layout, rows
-    least = stage.pool[0] * layout.row_pitch if form.unfold is not None else layout.size
+    least = _layout(form.tensor, config, 0, stage.pool[0]).size if form.unfold is not None else layout.size
     if least > end - start:
         raise _overflow(stage, least, end - start, config)
     step = stage.step[0]
-    fitting = ((end - start) // layout.row_pitch - stage.pool[0]) // step + 1
+    most = (end - start) // layout.group_pitch * layout.rows // layout.pitch
+    fitting = (most - stage.pool[0]) // step + 1
     count = -(-rows // fitting)
     band = -(-rows // count)  # bands of equal height
     return _layout(form.tensor, config, start, (band - 1) * step + stage.pool[0]), band

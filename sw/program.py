@@ -11,6 +11,7 @@ checksum covers everything before it.
 
 import hashlib
 import json
+import math
 import os
 import struct
 from dataclasses import dataclass, fields, is_dataclass
@@ -23,6 +24,7 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.hw.layout import FeatureLayout
 
+from .groups import stored_positions
 from .packing import pack_features, unfold, unpack_features
 
 __all__ = ["FORMAT_VERSION", "InputError", "InputForm", "LayerInfo", "Load", "Program", "ProgramError", "Step",
@@ -100,16 +102,21 @@ class Stored:
 
     shape : (C, H, W) of the tensor in the graph; the same values as the layout's, flattened or not
     constants : int64 (C,) K of accumulators; None for codes
+    parts : the channels lie in as many equal parts, each beginning with a word of its own
     """
 
     layout: FeatureLayout
     shape: tuple[int, int, int]
     constants: np.ndarray | None
     divisor: int
+    parts: int = 1
 
     def decode(self, words: np.ndarray) -> np.ndarray:
         """int64 (N, C, H, W) from bus words (N, n)."""
         values = unpack_features(words, self.layout)
+        if self.parts > 1:
+            channels = math.prod(self.shape) // (self.layout.height * self.layout.width)
+            values = values[:, stored_positions(channels, self.parts, self.layout.lanes)]
         if self.constants is not None:
             values = (self.constants[None, :, None, None] - values) // self.divisor
         return values.reshape(len(values), *self.shape)

@@ -5,14 +5,16 @@ Each quantizer exists in two views that cannot drift apart, because the first is
 * the *fake-quantized* float tensor that training sees, with straight-through gradients;
 * the integer *codes* that the hardware sees, with ``codes * scale`` equal to the float tensor bit for bit.
 
-Throughout, ``n`` is ``2**bits - 1``, rounding is half to even, the sign of zero is plus, and 32 bits
-means "left as float".
+Throughout, ``n`` is ``2**bits - 1`` and 32 bits means "left as float". What the paper leaves open is taken from
+`conventions.Conventions`; by default rounding is half to even and the sign of zero is plus.
 """
 
 import numbers
 
 import torch
 from torch import Tensor
+
+from .conventions import AUTHORS, Conventions
 
 __all__ = [
     "activation_codes",
@@ -80,32 +82,100 @@ def _straight_through(surrogate: Tensor, value: Tensor) -> Tensor:
     return _StraightThrough.apply(surrogate, value.detach())  # type: ignore[no-untyped-call, no-any-return]
 
 
-def quantize_unit(r: Tensor, bits: int) -> Tensor:
+def _round(x: Tensor, rounding: str) -> Tensor:
+    return torch.round(x) if rounding == "even" else torch.floor(x + 0.5)
+
+
+def quantize_unit(r: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """``round(n r) / n`` for ``r`` in [0, 1], any shape; the gradient passes straight through (eq. 5, 6)."""
     n = levels(bits)
-    return _straight_through(r, torch.round(r * n) / n)
+    return _straight_through(r, _round(r * n, conventions.rounding) / n)
 
 
 # Weights ---------------------------------------------------------------------------------------------
 
-def _weight_unit(weight: Tensor) -> Tensor:
-    """``tanh w / (2 max |tanh w|) + 1/2``, in [0, 1]; the maximum is over the layer. All-zero layer: 1/2."""
-    squashed = torch.tanh(weight)
-    peak = squashed.abs().amax()
-    return 0.5 * (squashed / torch.where(peak > 0, peak, torch.ones_like(peak))) + 0.5
+def _over(weight: Tensor, conventions: Conventions) -> list[int]:
+    """The axes that share a scale: all, or all but the output channel."""
+    return list(range(1 if conventions.weight_scale == "channel" and weight.dim() > 1 else 0, weight.dim()))
 
 
-def _integer_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor | float]:
-    """Codes as integer-valued floats, and their scale in the dtype of ``weight``."""
-    if bits == 1:
-        # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
-        scale = weight.abs().mean(dtype=torch.float64).to(weight.dtype)
-        return torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype), scale
-    n = levels(bits)
-    return 2 * torch.round(_weight_unit(weight) * n) - n, 1.0 / n
+def _squashed(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
+    """tanh w, and the largest magnitude of it over the layer or each channel; an all-zero one counts as 1."""
+    # With the strides of the weight: a convolution takes its layout, and so the speed of what follows, from them.
+    squashed = torch.tanh(weight.detach(), out=torch.empty_like(weight))
+    keep = conventions.weight_scale == "channel"
+    over = _over(weight, conventions)
+    low, high = torch.aminmax(squashed) if not keep else (squashed.amin(over, keepdim=True),
+                                                          squashed.amax(over, keepdim=True))
+    peak = torch.maximum(high, -low)
+    return squashed, torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
-def quantize_weight(weight: Tensor, bits: int) -> Tensor:
+def _half_codes(squashed: Tensor, peak: Tensor, n: int, conventions: Conventions) -> Tensor:
+    """``round(n (tanh w / (2 max |tanh w|) + 1/2)) - n / 2``, half of the odd codes, in a new tensor."""
+    scaled = torch.mul(squashed, 0.5 * n / peak, out=torch.empty_like(squashed)).add_(0.5 * n)
+    return (scaled.round_() if conventions.rounding == "even" else scaled.add_(0.5).floor_()).sub_(0.5 * n)
+
+
+def _binary_scale(weight: Tensor, conventions: Conventions) -> Tensor:
+    """E|w|: a scalar, or one for each output channel shaped (out, 1, ...)."""
+    over = _over(weight, conventions)
+    if not over:
+        return weight.abs()
+    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
+    keep = conventions.weight_scale == "channel"
+    return weight.abs().mean(over, keepdim=keep, dtype=torch.float64).to(weight.dtype)
+
+
+def _signed(weight: Tensor, value: Tensor, conventions: Conventions) -> Tensor:
+    """``sign(w) * value``."""
+    # Into the strides of the weight: a convolution takes its layout, and so the speed of what follows, from them.
+    result = torch.ge(weight, 0, out=torch.empty_like(weight)).mul_(2 * value).sub_(value)
+    if conventions.sign_of_zero != 1:
+        result = torch.where(weight == 0, value * conventions.sign_of_zero, result)
+    return result
+
+
+class _BinaryWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, weight: Tensor, conventions: Conventions) -> Tensor:
+        return _signed(weight, _binary_scale(weight, conventions), conventions)
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
+class _MultibitWeight(torch.autograd.Function):
+    """Straight through the rounding: the gradient is that of ``t / p`` with t = tanh w and p = max |t|."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, n: int, conventions: Conventions) -> Tensor:  # type: ignore[no-untyped-def]
+        squashed, peak = _squashed(weight, conventions)
+        ctx.save_for_backward(squashed, peak)
+        ctx.over = _over(weight, conventions)
+        return _half_codes(squashed, peak, n, conventions).mul_(2.0 / n)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+        squashed, peak = ctx.saved_tensors
+        result = torch.div(grad, peak, out=torch.empty_like(squashed))
+        # dp: the largest magnitudes share it. An all-zero layer has p = 1, a constant, and no such magnitude.
+        if peak.dim():
+            largest = squashed.abs() == peak
+            total = (result * squashed).sum(ctx.over, keepdim=True)
+            share = total / peak / largest.sum(ctx.over, keepdim=True).clamp(min=1)
+            result -= (largest * squashed.sign()).mul_(share)
+        else:
+            # Both are dense with the same strides, so that vectors over their storage pair up.
+            flat, values = (t.as_strided((t.numel(),), (1,)) for t in (result, squashed))
+            places = torch.nonzero(values.abs() >= peak).flatten()
+            share = torch.dot(flat, values) / peak / max(len(places), 1)
+            flat[places] -= values[places].sign() * share
+        return torch.ops.aten.tanh_backward(result, squashed), None, None
+
+
+def quantize_weight(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """Fake-quantized weight of a layer, same shape, with straight-through gradients.
 
     One bit gives ``sign(w) * mean |w|`` (eq. 7, gradient passed to ``w`` as it is); more bits give
@@ -120,33 +190,39 @@ def quantize_weight(weight: Tensor, bits: int) -> Tensor:
     bits = check_bits("weight", bits)
     if bits == FLOAT_BITS:
         return weight
-    codes, scale = _integer_weight(weight.detach(), bits)
-    surrogate = weight if bits == 1 else 2 * _weight_unit(weight) - 1
-    return _straight_through(surrogate, codes * scale)
+    if bits == 1:
+        return _BinaryWeight.apply(weight, conventions)  # type: ignore[no-untyped-call, no-any-return]
+    return _MultibitWeight.apply(weight, levels(bits), conventions)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def weight_codes(weight: Tensor, bits: int) -> tuple[Tensor, float]:
+def weight_codes(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> tuple[Tensor, float | Tensor]:
     """Integer view of :func:`quantize_weight`.
 
     Returns
     -------
     codes : Tensor
         int64, same shape: the odd integers ``2 q - n`` in [-n, n] (one bit: -1 or +1).
-    scale : float
-        ``1 / n``; for one bit the layer's ``mean |w|``. ``codes.to(weight.dtype) * scale`` is the
-        fake-quantized weight bit for bit.
+    scale : float or Tensor
+        ``1 / n``; for one bit the layer's ``mean |w|``, or one for each channel shaped (out, 1, ...) where the
+        conventions say so. ``codes.to(weight.dtype) * scale`` is the fake-quantized weight bit for bit.
 
     Raises
     ------
     ValueError
-        If ``bits`` is not 1 to 8, or a weight is NaN or infinite.
+        If ``bits`` is not 1 to 8, a weight is NaN or infinite, or the sign of a zero is 0.
     """
     bits = _code_bits("weight", bits)
     weight = weight.detach()
     if not torch.isfinite(weight).all():
         raise ValueError("weights contain NaN or infinity: they have no codes")
-    codes, scale = _integer_weight(weight, bits)
-    return codes.to(torch.int64), float(scale)
+    n = levels(bits)
+    if bits > 1:
+        return _half_codes(*_squashed(weight, conventions), n, conventions).mul_(2).to(torch.int64), 1.0 / n
+    scale = _binary_scale(weight, conventions)
+    signs = _signed(weight, torch.ones_like(scale), conventions)
+    if (signs == 0).any():
+        raise ValueError("a weight is exactly 0, whose sign by these conventions is 0: one bit has no code for it")
+    return signs.to(torch.int64), float(scale) if scale.dim() == 0 else scale
 
 
 # Activations -----------------------------------------------------------------------------------------
@@ -155,19 +231,22 @@ class _QuantizeActivation(torch.autograd.Function):
     """Clip, scale, round and unscale in one buffer: they are most of the memory traffic of training."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, n: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward((x >= 0) & (x <= 1))
-        return torch.clamp(x, 0.0, 1.0).mul_(n).round_().div_(n)
+    def forward(ctx, x: Tensor, n: int, rounding: str) -> Tensor:  # type: ignore[no-untyped-def]
+        y = torch.clamp(x, 0.0, 1.0)
+        ctx.save_for_backward(y == x)
+        y.mul_(n)
+        return (y.round_() if rounding == "even" else y.add_(0.5).floor_()).div_(n)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
-        return grad * ctx.saved_tensors[0], None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+        return grad * ctx.saved_tensors[0], None, None
 
 
-def quantize_activation(x: Tensor, bits: int) -> Tensor:
+def quantize_activation(x: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """``quantize(clip(x, 0, 1))``, any shape (eq. 11 with h = clip); 32 bits clips only.
 
-    The gradient is 1 where ``0 <= x <= 1`` and 0 elsewhere.
+    The gradient is 1 where ``0 <= x <= 1`` and 0 elsewhere; with the convention ``abs``, its sign where
+    ``|x| <= 1``.
 
     Raises
     ------
@@ -175,12 +254,14 @@ def quantize_activation(x: Tensor, bits: int) -> Tensor:
         If ``bits`` is not 1 to 8 or 32.
     """
     bits = check_bits("activation", bits)
+    if conventions.activation == "abs":
+        x = x.abs()
     if bits == FLOAT_BITS:
         return torch.clamp(x, 0.0, 1.0)
-    return _QuantizeActivation.apply(x, levels(bits))  # type: ignore[no-untyped-call, no-any-return]
+    return _QuantizeActivation.apply(x, levels(bits), conventions.rounding)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def activation_codes(x: Tensor, bits: int) -> Tensor:
+def activation_codes(x: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
     """Codes ``p`` in [0, n], int64, same shape: ``p.to(x.dtype) / n`` is :func:`quantize_activation`.
 
     Raises
@@ -191,25 +272,34 @@ def activation_codes(x: Tensor, bits: int) -> Tensor:
     bits = _code_bits("activation", bits)
     if torch.isnan(x).any():
         raise ValueError("activations contain NaN: they have no codes")
-    return torch.round(torch.clamp(x.detach(), 0.0, 1.0) * levels(bits)).to(torch.int64)
+    x = x.detach()
+    if conventions.activation == "abs":
+        x = x.abs()
+    return _round(torch.clamp(x, 0.0, 1.0) * levels(bits), conventions.rounding).to(torch.int64)
 
 
 # Gradients -------------------------------------------------------------------------------------------
 
-def _integer_gradient(grad: Tensor, bits: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _integer_gradient(grad: Tensor, bits: int, generator: torch.Generator | None,
+                      conventions: Conventions) -> tuple[Tensor, Tensor]:
     """Codes as integer-valued floats, and the scale of each sample shaped (N, 1, 1, ...)."""
     n = levels(bits)
     peak = grad.abs().amax(dim=tuple(range(1, grad.dim())), keepdim=True) if grad.dim() > 1 else grad.abs()
     # A sample whose gradient is all zero has scale 0, so its value is 0 whatever its codes are.
     unit = 0.5 * (grad / torch.where(peak > 0, peak, torch.ones_like(peak))) + 0.5
-    device = grad.device if generator is None else generator.device
-    noise = torch.rand(grad.shape, generator=generator, device=device, dtype=grad.dtype) - 0.5
-    # Clipped after the noise, as the authors' code does; without it the extreme values leave the range.
-    codes = torch.round(torch.clamp(unit + noise.to(grad.device) / n, 0.0, 1.0) * n)
-    return 2 * codes - n, peak / n
+    scaled = unit.mul_(n)
+    if conventions.gradient_noise:
+        device = grad.device if generator is None else generator.device
+        noise = torch.rand(grad.shape, generator=generator, device=device, dtype=grad.dtype)
+        scaled.add_(noise.to(grad.device).sub_(0.5))
+    if conventions.gradient_clip:
+        scaled.clamp_(0.0, n)
+    codes = _round(scaled, conventions.rounding)
+    return codes.mul_(2).sub_(n), peak / n
 
 
-def quantize_gradient(grad: Tensor, bits: int, generator: torch.Generator | None = None) -> Tensor:
+def quantize_gradient(grad: Tensor, bits: int, generator: torch.Generator | None = None,
+                      conventions: Conventions = AUTHORS) -> Tensor:
     """Gradient (N, ...) rounded at random to ``2**bits`` levels, one scale for each sample (eq. 12).
 
     ``2 m [quantize(g / (2 m) + 1/2 + noise) - 1/2]`` with ``m`` the sample's largest magnitude and noise
@@ -229,12 +319,12 @@ def quantize_gradient(grad: Tensor, bits: int, generator: torch.Generator | None
     bits = check_bits("gradient", bits)
     if bits == FLOAT_BITS:
         return grad
-    codes, scale = _integer_gradient(grad, bits, generator)
-    return codes * scale
+    codes, scale = _integer_gradient(grad, bits, generator, conventions)
+    return codes.mul_(scale)
 
 
 def gradient_codes(
-    grad: Tensor, bits: int, generator: torch.Generator | None = None
+    grad: Tensor, bits: int, generator: torch.Generator | None = None, conventions: Conventions = AUTHORS
 ) -> tuple[Tensor, Tensor]:
     """Integer view of :func:`quantize_gradient` for the same state of ``generator``.
 
@@ -253,24 +343,26 @@ def gradient_codes(
     bits = _code_bits("gradient", bits)
     if not torch.isfinite(grad).all():
         raise ValueError("gradients contain NaN or infinity: they have no codes")
-    codes, scale = _integer_gradient(grad.detach(), bits, generator)
+    codes, scale = _integer_gradient(grad.detach(), bits, generator, conventions)
     return codes.to(torch.int64), scale
 
 
 class _QuantizeGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, bits: int, generator: torch.Generator | None) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.bits, ctx.generator = bits, generator
+    def forward(  # type: ignore[no-untyped-def]
+            ctx, x: Tensor, bits: int, generator: torch.Generator | None, conventions: Conventions) -> Tensor:
+        ctx.options = bits, generator, conventions
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
-        return quantize_gradient(grad, ctx.bits, ctx.generator), None, None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[no-untyped-def, override]
+        return quantize_gradient(grad, *ctx.options), None, None, None
 
 
-def gradient_quantizer(x: Tensor, bits: int, generator: torch.Generator | None = None) -> Tensor:
+def gradient_quantizer(x: Tensor, bits: int, generator: torch.Generator | None = None,
+                       conventions: Conventions = AUTHORS) -> Tensor:
     """Identity on ``x`` (N, ...) whose gradient goes through :func:`quantize_gradient` on the way back."""
     bits = check_bits("gradient", bits)
     if bits == FLOAT_BITS:
         return x
-    return _QuantizeGradient.apply(x, bits, generator)  # type: ignore[no-untyped-call, no-any-return]
+    return _QuantizeGradient.apply(x, bits, generator, conventions)  # type: ignore[no-untyped-call, no-any-return]

@@ -147,16 +147,18 @@ def _convolution(node: Convolution, source: Node) -> Operation:
             break
     if bound >= 1 << 63:
         raise GraphError(f"{node.name}: accumulators up to {bound} exceed 63 bits")
-    weights = node.weights.reshape(channels, -1).astype(dtype)
+    # (groups, outputs of a group, length)
+    weights = node.weights.reshape(node.groups, channels // node.groups, -1).astype(dtype)
     kernel = (node.weights.shape[2], node.weights.shape[3])
 
     def run(tensors: Sequence[np.ndarray]) -> np.ndarray:
         windows = _windows(tensors[0].astype(dtype), kernel, node.stride, node.padding)
         count, _, height, width = windows.shape[:4]
         # One product for the whole batch: many small ones cost more in BLAS threads than they compute.
-        columns = windows.transpose(1, 4, 5, 0, 2, 3).reshape(weights.shape[1], -1)
+        columns = windows.transpose(1, 4, 5, 0, 2, 3).reshape(node.groups, weights.shape[2], -1)
         product = (weights @ columns).reshape(channels, count, height, width)
-        return product.transpose(1, 0, 2, 3).astype(np.int64, order="C")
+        sums = product.transpose(1, 0, 2, 3).astype(np.int64, order="C")
+        return sums if node.bias is None else sums + node.bias[:, None, None]
 
     return run
 

@@ -1,6 +1,6 @@
-"""Sixth pass: descriptors in order of execution, cut into steps where the host has to write or load something."""
+"""Seventh pass: descriptors in order of execution, cut into steps where the host has to write or load something."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -50,64 +50,82 @@ def schedule(
                 loaded = band
             if not piece.resident and not window.fits(piece):
                 window.clear()
-                if chains[-1].runs:
-                    chains.append(Chain())
-            bases, writes = window.bases(piece, config)
+            if any(piece.streamed) and not window.holds(piece) and window.cleared and chains[-1].runs:
+                # The host writes before a chain runs, so not over what the chain itself still puts there.
+                chains.append(Chain())
+            if not chains[-1].runs:
+                window.cleared = False
+            bases, copied, writes = window.bases(piece, config)
             chains[-1].writes += writes
-            chains[-1].runs.append((index, emit(stage, piece, bases, band, placement, config)))
+            run = emit(stage, piece, bases, band, placement, config)
+            chains[-1].runs.append((index, replace(run, fields=run.fields | copied)))
     assert all(chain.runs for chain in chains)
     return chains
 
 
 def _order(pieces: list[Piece], bands: list[tuple[int, int]]) -> list[tuple[Piece, tuple[int, int]]]:
-    """Bands outside when all weights stay, so that rows are loaded once; else pieces outside."""
-    if all(piece.resident for piece in pieces):
+    """Bands outside when the host streams no weights, so that rows are loaded once; else pieces outside."""
+    if not any(any(piece.streamed) for piece in pieces):
         return [(piece, band) for band in bands for piece in pieces]
     return [(piece, band) for piece in pieces for band in bands]
 
 
 class _Window:
-    """What the streaming windows of the weight and the threshold memory hold at a point of the schedule."""
+    """What the windows of the weight and the threshold memory hold at a point of the schedule.
+
+    cleared : whether something is overwritten since the chain began
+    """
 
     def __init__(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         self._start, self._end = start, end
         self._next = list(start)
         self._held: dict[int, tuple[int, int]] = {}
+        self.cleared = False
 
     def clear(self) -> None:
         self._next = list(self._start)
         self._held = {}
+        self.cleared = True
+
+    def holds(self, piece: Piece) -> bool:
+        return id(piece) in self._held
 
     def fits(self, piece: Piece) -> bool:
         """Whether the piece is in the windows or can be added to them."""
         added = self._added(piece)
-        return id(piece) in self._held or all(self._next[m] + added[m] <= self._end[m] for m in (0, 1))
+        return self.holds(piece) or all(self._next[m] + added[m] <= self._end[m] for m in (0, 1))
 
-    def bases(self, piece: Piece, config: FabricConfig) -> tuple[tuple[int, int], list[Write]]:
-        """Addresses of a piece's weights and thresholds, and the writes that put streamed ones there."""
-        own = (piece.weight_base, piece.threshold_base)
-        if id(piece) in self._held or piece.resident:
+    def bases(self, piece: Piece, config: FabricConfig) -> tuple[tuple[int, int], dict[str, int], list[Write]]:
+        """Addresses of a piece's weights and thresholds, the descriptor fields that copy parked ones there, and the
+        writes that put streamed ones there."""
+        own = piece.bases
+        if self.holds(piece) or piece.resident:
             held = self._held.get(id(piece), (0, 0))
-            return (held[0] if own[0] is None else own[0], held[1] if own[1] is None else own[1]), []
+            return (held[0] if own[0] is None else own[0], held[1] if own[1] is None else own[1]), {}, []
         bases = tuple(self._next[m] if base is None else base for m, base in enumerate(own))
         added = self._added(piece)
         for m in (0, 1):
             self._next[m] += added[m]
         self._held[id(piece)] = (bases[0], bases[1])
-        writes = []
-        if own[0] is None:
+        writes: list[Write] = []
+        copied: dict[str, int] = {}
+        if piece.streamed[0]:
             writes.append(_write("weights", bases[0] * config.columns * config.bus_words, piece.weights))
-        if own[1] is None and piece.thresholds.size:
+        if piece.streamed[1]:
             writes.append(_write("thresholds", bases[1] * config.columns, piece.thresholds))
-        return (bases[0], bases[1]), writes
+        if piece.weight_source is not None:
+            copied |= {"weight_source": piece.weight_source, "weight_words": piece.needs[0]}
+        if piece.threshold_source is not None:
+            copied |= {"threshold_source": piece.threshold_source, "threshold_entries": piece.needs[1]}
+        return (bases[0], bases[1]), copied, writes
 
     def _added(self, piece: Piece) -> tuple[int, int]:
-        own = (piece.weight_base, piece.threshold_base)
-        return piece.needs[0] if own[0] is None else 0, piece.needs[1] if own[1] is None else 0
+        return piece.needs[0] if piece.bases[0] is None else 0, piece.needs[1] if piece.bases[1] is None else 0
 
 
 def resident_writes(residency: Residency, config: FabricConfig) -> list[Write]:
-    """Weights and thresholds that are written once. Pieces that share contents share an address; the longest counts."""
+    """Weights and thresholds that are written once, those that are parked included. Pieces that share contents share an
+    address; the longest counts."""
     by_length = sorted(residency.pieces, key=lambda piece: piece.tiles)
     weights = {piece.weight_base: piece.weights for piece in by_length}
     thresholds = {piece.threshold_base: piece.thresholds for piece in by_length}
@@ -115,7 +133,18 @@ def resident_writes(residency: Residency, config: FabricConfig) -> list[Write]:
               for base, words in weights.items() if base is not None]  # fmt: skip
     writes += [_write("thresholds", base * config.columns, words)
                for base, words in thresholds.items() if base is not None and words.size]  # fmt: skip
+    sources = {source: words for piece in residency.pieces
+               for source, words in zip(piece.sources, (piece.weights, piece.thresholds), strict=True)}  # fmt: skip
+    writes += [_write("features", source * config.bank_pitch * config.bus_words, _across_banks(words, config))
+               for source, words in sources.items() if source is not None]  # fmt: skip
     return writes
+
+
+def _across_banks(words: np.ndarray, config: FabricConfig) -> np.ndarray:
+    """A block as it is parked: the words of each address, and nothing for the banks that do not exist."""
+    used, pitch = config.rows * config.bus_words, config.bank_pitch * config.bus_words
+    flat = np.pad(words.reshape(-1), (0, -words.size % used)).reshape(-1, used)
+    return np.pad(flat, ((0, 0), (0, pitch - used)))
 
 
 def _write(space: str, offset: int, words: np.ndarray) -> Write:

@@ -3,10 +3,12 @@
 The same seed gives the same network bit for bit on one thread, resumed or not.
 """
 
+import csv
 import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.augment import augmented
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantLinear
+from dorefabric.sw.methods import DOREFA, Method
 from dorefabric.sw.model_file import EpochMetrics, read_model_file, save_model
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.quantize import FLOAT_BITS, check_bits
+from dorefabric.sw.recipes import RECIPES, Recipe, schedule
 
 __all__ = [
-    "Recipe",
     "TrainConfig",
     "TrainError",
     "TrainResult",
@@ -43,32 +47,6 @@ class TrainError(DorefabricError, RuntimeError):
 # Configuration ---------------------------------------------------------------------------------------
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is trained unless the user says otherwise.
-
-    ``shift`` is the largest random shift of a training image along each axis, in pixels and fractions of
-    them; ``flip`` mirrors half of the images.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: str = "adam"
-    shift: float = 0
-    flip: bool = False
-
-
-RECIPES = {
-    "digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
-    "resnet-digits": Recipe(epochs=40, batch_size=32, learning_rate=5e-3, shift=0.5),
-    "mlp": Recipe(epochs=20, batch_size=100, learning_rate=3e-3, shift=0.5),
-    "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
-    "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
-    "svhn": Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What to train, on what, and where to keep it.
 
@@ -81,12 +59,16 @@ class TrainConfig:
     epochs, batch_size, learning_rate, optimizer, shift
         ``None`` takes the network's recipe; the optimizer is ``adam`` or ``sgd`` (momentum 0.9). The
         learning rate falls to zero along a cosine over all epochs.
+    method : Method
+        How networks are quantized; by default as DoReFa-Net does.
     seed : int
         Seeds initial weights, order, augmentation, dropout and gradient noise.
     data_dir : path or None
         The folder given to `datasets.load_dataset`.
     output : path or None
         The checkpoint, replaced after each epoch; ``None`` keeps nothing.
+    log : path or None
+        A CSV file with the figures of every epoch, replaced after each.
     resume : bool
         Continue from ``output``. The rest of the configuration must be the same; ``epochs`` may be larger.
     threads : int or None
@@ -111,9 +93,11 @@ class TrainConfig:
     learning_rate: float | None = None
     optimizer: str | None = None
     shift: float | None = None
+    method: Method = DOREFA
     seed: int = 0
     data_dir: str | Path | None = None
     output: str | Path | None = None
+    log: str | Path | None = None
     resume: bool = False
     threads: int | None = 1
     progress: bool = True
@@ -126,6 +110,7 @@ class TrainConfig:
             raise ValueError(f"network {self.model!r} takes data set {wanted!r}, not {self.dataset!r}")
         for kind in ("weight", "activation", "gradient"):
             check_bits(kind, getattr(self, f"{kind}_bits"))
+        self.method.check(*self.bits)
         recipe = self.recipe
         if recipe.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {recipe.epochs!r}")
@@ -190,22 +175,6 @@ def evaluate(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 # Training --------------------------------------------------------------------------------------------
 
-def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
-    """Pixels (N, C, H, W), uint8, as float in [0, 1], each image shifted and mirrored at random."""
-    pixels = images.float() / 255
-    count, _, height, width = images.shape
-    if recipe.shift:
-        # Coordinates run from -1 to 1: a pixel is 2 / size. Zeros move in, fractions interpolate.
-        move = torch.eye(2, 3).repeat(count, 1, 1)
-        move[:, :, 2] = (torch.rand(count, 2) - 0.5) * 2 * recipe.shift * 2 / torch.tensor([width, height])
-        grid = functional.affine_grid(move, list(images.shape), align_corners=False)
-        pixels = functional.grid_sample(pixels, grid, align_corners=False)
-    if recipe.flip:
-        mirror = torch.rand(count) < 0.5
-        pixels = torch.where(mirror[:, None, None, None], pixels.flip(3), pixels)
-    return pixels
-
-
 def _logit_scale(model: nn.Module) -> float:
     """Factor on the logits inside the loss; it changes neither the network nor its decisions.
 
@@ -217,16 +186,43 @@ def _logit_scale(model: nn.Module) -> float:
     return 1.0 if last.weight_bits == FLOAT_BITS else 3.0 * last.in_features ** -0.5
 
 
+def _check_writable(path: Path) -> None:
+    """Say before training what would otherwise be said after the first epoch."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+    if path.is_dir():
+        raise TrainError(f"{path} is a folder: name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise TrainError(f"cannot write {path}: its folder is read-only")
+
+
+def _write_log(path: Path, history: list[EpochMetrics]) -> None:
+    """The whole history as CSV, replaced at once, so that it is complete whenever it is read."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [item.name for item in fields(EpochMetrics)])
+        writer.writeheader()
+        writer.writerows(asdict(metrics) for metrics in history)
+    part.replace(path)
+
+
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, momentum=0.9)
 
 
+DEFAULTS = {"method": DOREFA.to_dict(), "crop": 0, "warmup": 0.0, "precision": "float32"}
+"""What checkpoints have that were written before these were options."""
+
+
 def _identity(config: TrainConfig) -> dict[str, Any]:
     """Whatever must be equal for a checkpoint to be continued by this configuration."""
     recipe = {key: value for key, value in asdict(config.recipe).items() if key != "epochs"}
-    return {"model": config.model, "bits": list(config.bits), "seed": config.seed, **recipe}
+    return {"model": config.model, "bits": list(config.bits), "seed": config.seed,
+            "method": config.method.to_dict(), **recipe}
 
 
 def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[EpochMetrics]:
@@ -237,7 +233,7 @@ def _resume(config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimi
     if training is None:
         raise TrainError(f"cannot resume: {config.output} holds no training state")
     for key, value in _identity(config).items():
-        if training["config"].get(key) != value:
+        if training["config"].get(key, DEFAULTS.get(key)) != value:
             raise TrainError(f"cannot resume: {config.output} was trained with {key} "
                              f"{training['config'].get(key)!r}, not {value!r}")
     model.load_state_dict(content["state_dict"])
@@ -260,11 +256,16 @@ def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: tuple
     for step in range(steps):
         done = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = recipe.learning_rate * schedule(done, recipe.warmup)
+        config.method.advance(model, done)
         chosen = order[step * size:(step + 1) * size]
-        batch = _augmented(images[chosen], recipe)
-        logits = model(batch.contiguous(memory_format=torch.channels_last))
+        batch = augmented(images[chosen], recipe)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
         loss = functional.cross_entropy(logits * scale, labels[chosen])
+        penalty = config.method.penalty(model)
+        if penalty is not None:
+            loss = loss + penalty
         value = loss.item()
         if not math.isfinite(value):
             left = f"{config.output} keeps epoch {epoch - 1}" if config.output and epoch > 1 else \
@@ -304,8 +305,9 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
     test_images, test_labels = load_dataset(config.dataset, config.data_dir, "test")
     images, labels = torch.from_numpy(train_images), torch.from_numpy(train_labels)
     output = None if config.output is None else Path(config.output)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    for path in (output, config.log):
+        if path is not None:
+            _check_writable(Path(path))
 
     console = console or Console(quiet=not config.progress)
     threads = torch.get_num_threads()
@@ -319,7 +321,8 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
             torch.manual_seed(config.seed)
             recipe = config.recipe
             # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
-            model = build_model(config.model, *config.bits).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = config.method.apply(build_model(config.model, *config.bits))
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimizer = _optimizer(model, recipe)
             history = _resume(config, model, optimizer) if config.resume else []
             steps = len(images) // min(recipe.batch_size, len(images))
@@ -337,12 +340,14 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
                 history.append(metrics)
                 if output is not None:
                     save_model(model, output, name=config.model, bits=config.bits, history=history,
-                               seed=config.seed, training={
+                               seed=config.seed, method=config.method, training={
                                    "config": _identity(config), "optimizer": optimizer.state_dict(),
                                    "rng": torch.get_rng_state()})
                 console.print(
                     f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  train {accuracy:7.2%}  "
                     f"test {metrics.test_accuracy:7.2%}  {metrics.seconds:.1f} s", highlight=False)
+                if config.log is not None:
+                    _write_log(Path(config.log), history)
                 if on_epoch is not None:
                     on_epoch(metrics)
     finally:

@@ -7,10 +7,11 @@ The array computes M = Σ 2^d popcount(X_i ⊕ Q_j). With unsigned activations x
 where the integer weight v is written in one of two forms:
 
     bipolar, divisor 1:   v = Σ_j 2^j (2 q_j − 1)                     odd v, |v| < 2^W
-    general, divisor 2:  2v = Σ_j 2^j (2 q_j − 1) + (2 e − 1)         any v; one more plane, constant e, significance 0
+    general, divisor 2:  2v = Σ_j 2^j (2 q_j − 1) + (2 e − 1)         any v; one more plane e of significance 0
 
-e = 0 covers −2^(B−1) … 2^(B−1) − 1 and e = 1 covers −2^(B−1) + 1 … 2^(B−1), so that {0, 1} needs a single plane
-and the constant one. Complementing every plane of a filter negates it, which turns `y <= t` into `−y >= −t`.
+With B planes q the general form covers −2^(B−1) … 2^(B−1): e is 1 for the greatest of these and 0 for all others, so
+ternary weights take two planes and {0, ±1, ±2, ±4} four. Complementing every plane of a filter negates it, which turns
+`y <= t` into `−y >= −t`.
 """
 
 from dataclasses import dataclass
@@ -45,12 +46,11 @@ class WeightPlanes:
         """Any integers (outputs, inputs, taps), in as few planes as their range needs."""
         low, high = int(weights.min()), int(weights.max())
         count = 1
-        while low < -(1 << count - 1) or high > 1 << count - 1 or (low == -(1 << count - 1) and high == 1 << count - 1):
+        while low < -(1 << count - 1) or high > 1 << count - 1:
             count += 1
-        extra = int(high == 1 << count - 1)
+        extra = weights == 1 << count - 1
         planes = _split(weights + (1 << count - 1) - extra, count)
-        constant = np.full((1, *weights.shape), extra, np.uint8)
-        return cls(np.concatenate([planes, constant]), (*range(count), 0), 2)
+        return cls(np.concatenate([planes, extra[None].astype(np.uint8)]), (*range(count), 0), 2)
 
     def negated(self, outputs: np.ndarray) -> "WeightPlanes":
         """The filters selected by a boolean vector, negated."""

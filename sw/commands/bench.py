@@ -1,11 +1,11 @@
-"""Measure a figure: random layers, CNV, MNIST, the link under errors, the gate-level netlist."""
+"""Measure a figure: random layers, networks, CNV, MNIST, CIFAR-10, the link under errors, the gate-level netlist."""
 
 import argparse
 from typing import Any
 
 from dorefabric.sw.cli import CheckFailed
 
-from .common import console, parse_bits, progress_bar, table
+from .common import console, parse_bits, progress_bar, table, target_config
 
 EXAMPLE = "dorefabric bench layers --count 2000"
 
@@ -14,8 +14,12 @@ __all__ = ["EXAMPLE", "add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE", parser_class=type(parser))
-    layers = figures.add_parser("layers", help="random layers at every (W, A) on one generated design")
+    layers = figures.add_parser("layers", help="random layers at every (W, A) on one generated design: values, cycles")
     layers.add_argument("--count", type=int, default=2000)
+    networks = figures.add_parser("networks", help="cycles, useful share and FPS of CNV, SVHN, AlexNet and ResNet-18")
+    networks.add_argument("--board", metavar="NAME", help="a board's configuration instead of 16,384 lanes")
+    networks.add_argument("--config", metavar="FILE.toml", help="a configuration file instead")
+    networks.add_argument("--simulate", action="store_true", help="also compare every layer in Verilator")
     cnv = figures.add_parser("cnv", help="CNV, one image: every layer, cycles, simulation speed")
     cnv.add_argument("--bits", default="1,1", metavar="W,A")
     cnv.add_argument("--board", default="ulx3s_85f", metavar="NAME")
@@ -30,27 +34,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     link.add_argument("--board", default="icebreaker", metavar="NAME")
     link.add_argument("--error-rate", type=float, default=0.001, metavar="P")
     link.add_argument("--images", type=int, default=10)
+    cifar = figures.add_parser("cifar", help="a trained CIFAR-10 network: accuracy, cycles and time of an image")
+    cifar.add_argument("checkpoint", metavar="FILE.pt", help="of `dorefabric train cifar10`")
+    cifar.add_argument("--data-dir", required=True, metavar="DIR")
+    cifar.add_argument("--board", default="icebreaker", metavar="NAME")
+    cifar.add_argument("--simulate", type=int, default=10, metavar="N", help="images through Verilator")
     gates = figures.add_parser("gates", help="the synthesised netlist on one digits image")
     gates.add_argument("--board", default="icebreaker", metavar="NAME")
-    for figure in (layers, cnv, mnist, link, gates):
+    for figure in (layers, networks, cnv, mnist, link, cifar, gates):
+        figure.add_argument("--update", metavar="README.md", help="put the tables between the figure's marks there")
         figure.add_argument("--seed", type=int, default=0)
         figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.sim import benchmarks
+    from dorefabric.sim.networks import networks
+    from dorefabric.sim.tables import markdown, provenance, update
 
-    figure = getattr(benchmarks, args.figure)
-    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed")
+    figure = networks if args.figure == "networks" else getattr(benchmarks, args.figure)
+    names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint")
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    if "board" in args:
+    if args.figure == "networks":
+        chosen = args.board is not None or args.config is not None
+        options |= {"chosen": target_config(args) if chosen else None, "simulate": args.simulate}
+    elif "board" in args:
         from dorefabric.boards import get_board
 
-        options["config"] = get_board(args.board).config
+        board = get_board(args.board)
+        options["config"] = board.config
+        if args.figure == "gates":
+            options["device"] = board.device
     if "bits" in args:
         options["bits"] = parse_bits(args.bits)[:2]
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
-    for name, columns, rows in report.pop("tables", []):
+    tables = report.pop("tables", [])
+    if args.update is not None and tables:
+        command = f"dorefabric bench {args.figure}"
+        update(args.update, args.figure, markdown(tables, provenance(command, args.seed)))
+    for name, columns, rows in report.pop("details", []) + tables:
         console.print(table(name, columns, rows))
     console.print(report["summary"])
     if report["differences"]:

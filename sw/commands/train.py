@@ -1,4 +1,4 @@
-"""Train a reference network with the DoReFa quantizers."""
+"""Train a reference network: DoReFa-Net, AQE, +-1 planes, MLS, or float."""
 
 import argparse
 from typing import Any
@@ -13,33 +13,48 @@ __all__ = ["EXAMPLE", "add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="DATASET", help="digits, mnist, cifar10 or svhn")
+    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="digits, mnist, cifar10 or svhn; the model's own")
     parser.add_argument("--model", required=True, metavar="NAME", help="reference network")
-    parser.add_argument("--bits", required=True, metavar="W,A[,G]", help="weight, activation, gradient bits; 32: float")
+    parser.add_argument("--bits", metavar="W,A[,G]", help="weight, activation, gradient bits; 32: float; default: 1,2")
+    parser.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa, aqe, plus-minus or mls")
+    parser.add_argument("--learned-clip", action="store_true", help="learn the clipping level of activations (dorefa)")
+    parser.add_argument("--first-bits", type=int, metavar="W", help="weight bits of the first layer; 32: float")
+    parser.add_argument("--last-bits", type=int, metavar="W", help="weight bits of the last layer; 32: float")
+    parser.add_argument("--element", default="2,1", metavar="E,M", help="exponent and mantissa bits (mls)")
     parser.add_argument("--epochs", type=int, help="default: the model's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
+    parser.add_argument("--log", metavar="FILE.csv", help="a line for each epoch")
     parser.add_argument("--resume", action="store_true", help="continue the run that -o holds")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="checkpoint to write")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.sw.datasets import DATASETS
+    from dorefabric.sw.methods import Method
     from dorefabric.sw.models import MODELS
     from dorefabric.sw.train import TrainConfig, train
 
-    if args.dataset not in DATASETS:
-        raise DorefabricError(f"unknown data set {args.dataset!r}; known: {', '.join(DATASETS)}")
     if args.model not in MODELS:
         raise DorefabricError(f"unknown model {args.model!r}; known: {', '.join(MODELS)}")
+    dataset = args.dataset or MODELS[args.model].dataset
+    if dataset not in DATASETS:
+        raise DorefabricError(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
     if args.epochs is not None and args.epochs < 1:
         raise DorefabricError(f"--epochs must be at least 1, not {args.epochs}")
-    weight_bits, activation_bits, gradient_bits = parse_bits(args.bits)
-    config = TrainConfig(
-        dataset=args.dataset, model=args.model, weight_bits=weight_bits, activation_bits=activation_bits,
-        gradient_bits=gradient_bits, epochs=args.epochs, seed=args.seed, data_dir=args.data_dir,
-        output=args.output, resume=args.resume,
-    )  # fmt: skip
+    bits = args.bits or ("32,32" if args.method == "mls" else "1,2")
+    weight_bits, activation_bits, gradient_bits = parse_bits(bits)
+    try:
+        element = [int(part) for part in args.element.split(",")]
+        method = Method(name=args.method, learned_clip=args.learned_clip, first_bits=args.first_bits,
+                        last_bits=args.last_bits, element=(element[0], element[-1]))  # fmt: skip
+        config = TrainConfig(
+            dataset=dataset, model=args.model, weight_bits=weight_bits, activation_bits=activation_bits,
+            gradient_bits=gradient_bits, method=method, epochs=args.epochs, seed=args.seed, data_dir=args.data_dir,
+            output=args.output, log=args.log, resume=args.resume,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DorefabricError(str(error)) from None
     result = train(config)
     console.print(f"{args.output}: test accuracy {100 * result.test_accuracy:.2f} %")
     return {"output": args.output, "test_accuracy": result.test_accuracy, "history": result.history}

@@ -142,6 +142,7 @@ class SpacingHarness(Component):
         m.submodules.slots = slots = SlotCounter(CONFIG)
         descriptor = Value.cast(loops.descriptor)
         free(m, loops.start)
+        free(m, loops.hold)
         tile_ends = loops.level != 0
         m.d.comb += [
             descriptor.eq(AnyConst(len(descriptor))),
@@ -152,8 +153,9 @@ class SpacingHarness(Component):
             Assert(~loops.issue | loops.active),
             Assert(~tile_ends | loops.issue),
             Assert(~(loops.stall & loops.issue)),
-            # The wait is no longer than it must be: a step that waits waits for a drain.
-            Assert(~loops.stall | slots.active),
+            # The wait is no longer than it must be: a step that waits waits for a drain, or is held.
+            Assert(~loops.stall | slots.active | loops.hold),
+            Assert(~(loops.hold & loops.issue)),
             # For induction: the spacing counts what the slot counter has left, less the cycle that is going on.
             Assert(loops._spacing == Mux(slots.active, slots.plane * 4 + (3 - slots.slot), 0)),
             Cover(tile_ends & slots.last),

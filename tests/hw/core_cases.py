@@ -4,9 +4,9 @@ import numpy as np
 from random_descriptors import random_case
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.isa import DESCRIPTOR_WORDS
+from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from dorefabric.hw.registers import REGISTERS, address
-from dorefabric.hw.timing import STORE_CYCLES
+from dorefabric.hw.timing import store_cycles
 from dorefabric.sw.interpret import DeviceModel
 from dorefabric.sw.link import Link
 from dorefabric.sw.memories import Memories, bits_to_words
@@ -63,7 +63,7 @@ def check_case(link: Link, config: FabricConfig, seed: int) -> dict[str, int]:
         start(model)
     start(link)
     check(link, model, f"seed {seed}, {descriptor}")
-    cycles = int(memories_cycles(model)) + STORE_CYCLES
+    cycles = int(memories_cycles(model)) + store_cycles(config.technology)
     assert link.read(REGISTER["cycles"], 1)[0] == cycles
     assert link.read(REGISTER["descriptor"], 1)[0] == DESCRIPTOR_WORDS
     return descriptor
@@ -71,4 +71,4 @@ def check_case(link: Link, config: FabricConfig, seed: int) -> dict[str, int]:
 
 def memories_cycles(model: DeviceModel) -> int:
     """The cycle counter of the descriptor at address 0."""
-    return int(model.memories.program[16])
+    return int(model.memories.program[COUNTER_WORDS["cycles"]])

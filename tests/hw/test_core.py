@@ -11,7 +11,7 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.core import Core
 from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, decode_fields, encode_fields
 from dorefabric.hw.registers import address
-from dorefabric.hw.timing import FETCH_CYCLES, STORE_CYCLES
+from dorefabric.hw.timing import copy_cycles, fetch_cycles, store_cycles
 from dorefabric.sim.lint import lint
 from dorefabric.sim.pysim import PysimLink
 from dorefabric.sim.verilator import VerilatorLink
@@ -41,11 +41,16 @@ def test_random_descriptors(config: FabricConfig) -> None:
             check_case(link, config, seed)
 
 
-def test_many_random_descriptors_in_verilator() -> None:
-    config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=2, feature_depth=512, accumulator_bits=12,
-                          threshold_bits=11, **SMALL)  # fmt: skip
+@pytest.mark.parametrize("options", [
+    {"rows": 4, "columns": 4, "lanes": 32, "tile_columns": 2},
+    {"rows": 2, "columns": 8, "lanes": 32, "tile_columns": 8, "threshold_columns": 4, "feature_ports": 1,
+     "image_size": 63, "technology": "ice40"},
+    {"rows": 4, "columns": 4, "lanes": 16, "tile_columns": 1, "feature_ports": 1},
+], ids=["two-ports", "one-port-ice40", "one-port"])  # fmt: skip
+def test_many_random_descriptors_in_verilator(options: dict) -> None:
+    config = FabricConfig(feature_depth=512, accumulator_bits=12, threshold_bits=11, **options, **SMALL)
     with VerilatorLink(config, stalls=0.1) as link:
-        seen = [check_case(link, config, seed) for seed in range(100)]
+        seen = [check_case(link, config, seed) for seed in range(60)]
     # The cases are of every kind.
     assert {d["raw"] for d in seen} == {0, 1}
     for field in ("pool_taps", "channel_tiles", "x_tiles", "y_count", "chunks", "taps", "pairs", "out_stride"):
@@ -57,11 +62,12 @@ def chain(count: int, seed: int) -> tuple[DeviceModel, list[int]]:
     config = CONFIGS[1]
     memories, d = random_case(config, np.random.default_rng(seed))
     model = DeviceModel(config)
-    memories.program[60:64] = memories.program[PAIR_BASE : PAIR_BASE + 4]
-    memories.program[:60] = 0
+    end = 3 * DESCRIPTOR_WORDS
+    memories.program[end : end + 4] = memories.program[PAIR_BASE : PAIR_BASE + 4]
+    memories.program[:end] = 0
     steps = []
     for number in range(count):
-        d |= {"last": int(number == count - 1), "y_count": 1, "channel_tiles": 1 + number, "pair_base": 60,
+        d |= {"last": int(number == count - 1), "y_count": 1, "channel_tiles": 1 + number, "pair_base": end,
               "out_plane_step": 3, "out_pixel_step": 3 * d["planes"], "out_segment": 0, "out_width": 1,
               "out_base": config.feature_depth // 2 + 30 * number}  # fmt: skip
         words = np.array(encode_fields(DESCRIPTOR_FIELDS, d, DESCRIPTOR_WORDS), np.uint32)
@@ -79,10 +85,10 @@ def test_a_chain_runs_to_its_last_descriptor_and_again() -> None:
             for device in (model, link):
                 start(device)
             check(link, model, f"run {run}")
-            words = link.read(address("program"), 60).reshape(3, DESCRIPTOR_WORDS)
+            words = link.read(address("program"), 3 * DESCRIPTOR_WORDS).reshape(3, DESCRIPTOR_WORDS)
             assert words[:, COUNTER_WORDS["completed"]].tolist() == [run] * 3
             assert words[:, COUNTER_WORDS["steps"]].tolist() == steps
-            busy = int(words[:, COUNTER_WORDS["cycles"]].sum()) + 3 * STORE_CYCLES
+            busy = int(words[:, COUNTER_WORDS["cycles"]].sum()) + 3 * store_cycles(model.config.technology)
             assert link.read(REGISTER["cycles"], 1) == [busy]
 
 
@@ -109,7 +115,7 @@ def test_a_loop_count_of_zero_ends_at_once(field: str) -> None:
         link.write(address("program"), memories.program)
         start(link)
         words = link.read(address("program"), DESCRIPTOR_WORDS).tolist()
-        assert words[16:] == [FETCH_CYCLES, 0, 0, 1]
+        assert words[-4:] == [fetch_cycles(config.technology) + copy_cycles(config, d), 0, 0, 1]
         assert not link.read(address("features"), 256).any()
 
 

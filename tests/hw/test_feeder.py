@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from nest import held, random_descriptor, tile_levels
+from nest import held, random_descriptor, tile_levels, tile_origins
 from simulate import simulate
 
 from dorefabric.hw.config import FabricConfig
@@ -14,7 +14,7 @@ from dorefabric.hw.timing import descriptor_cycles
 
 def expected_steps(config: FabricConfig, d: dict[str, int], taps: list[int], program: list[int]) -> list[dict]:
     """What the feeder sends out for each step."""
-    rows, steps = config.rows, []
+    rows, steps, origins = config.rows, [], tile_origins(config, d)
     for ct, y, xt, p, level in tile_levels(d):
         for q in range(d["pairs"]):
             pair = decode_fields(PAIR_FIELDS, [program[(d["pair_base"] + q) % len(program)]])
@@ -22,18 +22,22 @@ def expected_steps(config: FabricConfig, d: dict[str, int], taps: list[int], pro
                 tap = decode_fields(TAP_FIELDS, [taps[(d["tap_base"] + p * d["taps"] + t) % len(taps)]])
                 rotation = tap["rotation"] % rows
                 for chunk in range(d["chunks"]):
-                    address = (d["feature_base"] + y * d["y_step"] + xt * d["x_step"] + tap["feature_offset"]
-                               + pair["feature_offset"] + chunk)  # fmt: skip
-                    y_in = y * d["y_stride"] + tap["dy"]
-                    x_in = [(xt * rows + row) * d["x_stride"] + tap["dx"] for row in range(rows)]
+                    origin, first_y, first_x = origins[y, xt]
+                    address = (d["feature_base"] + origin + tap["feature_offset"] + pair["feature_offset"]
+                               + chunk)  # fmt: skip
+                    x_out = [first_x + row * d["x_stride"] for row in range(rows)]
+                    beyond = [config.row_wrap and row > 0 and x >= d["wrap_width"] for row, x in enumerate(x_out)]
+                    x_in = [x + tap["dx"] - wrap * d["wrap_width"] for x, wrap in zip(x_out, beyond, strict=True)]
+                    y_in = [first_y + tap["dy"] + wrap * d["y_stride"] for wrap in beyond]
                     k = t * d["chunks"] + chunk
                     weight = d["weight_base"] + ct * d["weight_step"] + pair["weight_offset"] + k
                     final = (q, t, chunk) == (d["pairs"] - 1, d["taps"] - 1, d["chunks"] - 1)
                     steps.append({
-                        "addresses": [(address + (d["x_step"] if b < rotation else 0)) % config.feature_depth
+                        "addresses": [(address + (d["x_step"] if b < rotation else 0)
+                                       + beyond[(b - rotation) % rows] * d["wrap_step"]) % config.feature_depth
                                       for b in range(rows)],
-                        "valid": sum((0 <= y_in < d["in_height"] and 0 <= x < d["in_width"]) << row
-                                     for row, x in enumerate(x_in)),
+                        "valid": sum((0 <= y < d["in_height"] and 0 <= x < d["in_width"]) << row
+                                     for row, (x, y) in enumerate(zip(x_in, y_in, strict=True))),
                         "rotation": rotation,
                         "weight_address": weight % config.weight_depth,
                         "double": int(pair["double"] and k == 0),
@@ -43,14 +47,16 @@ def expected_steps(config: FabricConfig, d: dict[str, int], taps: list[int], pro
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("rows", [1, 4, 8])
-def test_steps(rows: int, seed: int) -> None:
+@pytest.mark.parametrize(("rows", "row_wrap"), [(1, True), (3, True), (4, True), (4, False), (8, True)])
+def test_steps(rows: int, row_wrap: bool, seed: int) -> None:
     rng = random.Random(100 * rows + seed)
     config = FabricConfig(rows=rows, columns=4, lanes=8, tile_columns=4, weight_depth=64, feature_depth=64,
-                          program_depth=64, tap_depth=32)  # fmt: skip
+                          program_depth=64, tap_depth=32, row_wrap=row_wrap)  # fmt: skip
     component = Feeder(config)
     d = random_descriptor(config, rng)
-    taps = [rng.getrandbits(20) | rng.randrange(64) << 26 | rng.choice([0, 1, 63]) << 20 for _ in range(32)]
+    rotations = rows if rows & rows - 1 else 16  # the circuit looks at the bits that it needs
+    taps = [rng.getrandbits(16) | rng.randrange(rotations) << 16 | rng.choice([0, 1, 63]) << 20
+            | rng.randrange(64) << 26 for _ in range(32)]  # fmt: skip
     program = [rng.getrandbits(32) for _ in range(64)]
     steps = expected_steps(config, d, taps, program)
     early, late, stalls = [], [], 0

@@ -6,7 +6,7 @@ import pytest
 from nest import random_descriptor, tile_levels
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.timing import FETCH_CYCLES, LOOP_COUNTS, Cycles, Pipeline, descriptor_cycles
+from dorefabric.hw.timing import LOOP_COUNTS, Cycles, Pipeline, copy_cycles, descriptor_cycles, fetch_cycles
 
 CONFIG = FabricConfig(rows=8, columns=8, lanes=32, tile_columns=2)
 
@@ -24,15 +24,16 @@ def test_last_steps_are_a_drain_apart(seed: int) -> None:
     cycles = descriptor_cycles(CONFIG, d)
     assert cycles.stalls == stalls
     assert cycles.steps + stalls == now
-    assert cycles.cycles == FETCH_CYCLES + d["planes"] + 1 + now + Pipeline.of(CONFIG).bits + drain + 1
+    fetch = fetch_cycles(CONFIG.technology) + copy_cycles(CONFIG, d)
+    assert cycles.cycles == fetch + d["planes"] + 1 + now + Pipeline.of(CONFIG).bits + drain + 1
 
 
 @pytest.mark.parametrize("name", LOOP_COUNTS)
 def test_a_loop_that_never_runs_takes_the_fetch(name: str) -> None:
     d = random_descriptor(CONFIG, random.Random(0)) | {name: 0}
-    assert descriptor_cycles(CONFIG, d) == Cycles(FETCH_CYCLES, 0, 0)
+    assert descriptor_cycles(CONFIG, d) == Cycles(fetch_cycles(CONFIG.technology) + copy_cycles(CONFIG, d), 0, 0)
 
 
 def test_pipeline_of_a_small_ice40() -> None:
     config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=4, technology="ice40")
-    assert Pipeline.of(config) == Pipeline(memory=1, activations=7, accumulate=8, drain=7, bits=11)
+    assert Pipeline.of(config) == Pipeline(sums=3, memory=1, activations=7, accumulate=8, drain=7, bits=11)

@@ -14,18 +14,19 @@ from dorefabric.hw.writer import Writer
 
 def expected_stores(config: FabricConfig, d: dict[str, int], bits: list[list[int]]) -> list[dict[str, int]]:
     """Every store in order; ``bits[tile][cycle of the drain]``, and no pooling."""
-    stores = []
-    for (ct, y, xt, _, _), drain in zip(tile_levels(d), bits, strict=True):
+    stores, pixels = [], {}
+    for (ct, y, xt, _, level), drain in zip(tile_levels(d), bits, strict=True):
         for (plane, slot), word in zip(drain_slots(d["planes"], config.drain_slots), drain, strict=True):
-            x = xt * config.rows + slot
-            if slot < config.rows and x < d["out_width"]:
-                chunk, segment = divmod(d["out_segment"] + ct, config.segments)
-                group, rest = divmod(x, d["out_stride"] * config.rows)
-                bank, phase = divmod(rest, d["out_stride"])
-                address = (d["out_base"] + y * d["out_row_step"] + group * d["out_group_step"]
-                           + phase * d["out_pixel_step"] + plane * d["out_plane_step"] + chunk)  # fmt: skip
-                store = {"address": address % config.feature_depth, "bank": bank, "segment": segment, "bits": word}
-                stores.append(store)
+            if slot >= config.rows or (level != Level.COLUMN and slot > d["out_tail"]):
+                continue
+            pixel = pixels.setdefault((ct, y, xt, slot), sum(key[0] == ct for key in pixels))
+            row, x = divmod(pixel, d["out_width"])
+            chunk, segment = divmod(d["out_segment"] + ct, config.segments)
+            group, bank = divmod(d["out_bank"] + row * d["out_bank_step"] + x // d["out_stride"], config.rows)
+            address = (d["out_base"] + row * d["out_row_step"] + group * d["out_group_step"]
+                       + x % d["out_stride"] * d["out_pixel_step"] + plane * d["out_plane_step"] + chunk)  # fmt: skip
+            store = {"address": address % config.feature_depth, "bank": bank, "segment": segment, "bits": word}
+            stores.append(store)
     return stores
 
 

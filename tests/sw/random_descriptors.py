@@ -3,7 +3,7 @@
 import numpy as np
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.isa import DESCRIPTOR_FIELDS, PAIR_FIELDS, TAP_FIELDS, encode_fields
+from dorefabric.hw.isa import DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, PAIR_FIELDS, TAP_FIELDS, encode_fields
 from dorefabric.sw.memories import Memories
 
 __all__ = ["PAIR_BASE", "random_case"]
@@ -40,19 +40,37 @@ def random_case(config: FabricConfig, rng: np.random.Generator, batch: int = 1) 
         "out_stride": draw(1, 3), "out_segment": draw(0, 2 * config.segments - 1),
         "x_step": draw(0, 3), "y_step": draw(0, 3), "feature_base": draw(0, half // 4),
     }  # fmt: skip
-    d["out_width"] = draw(1, d["x_tiles"] * config.rows)
+    d |= {
+        "out_width": draw(1, 2 * config.rows + 2), "out_tail": draw(0, config.rows - 1),
+        "out_bank": draw(0, config.rows - 1), "out_bank_step": draw(0, config.rows - 1),
+        "wrap_width": (config.rows + draw(0, config.rows)) * d["x_stride"] + draw(0, 2), "wrap_step": draw(0, 2),
+    }  # fmt: skip
     # A dense output, so that no two words coincide.
     d["out_plane_step"] = -(-(d["out_segment"] + d["channel_tiles"]) // config.segments) + draw(0, 1)
     d["out_pixel_step"] = d["out_plane_step"] * planes
     d["out_group_step"] = d["out_stride"] * d["out_pixel_step"]
-    groups = -(-d["out_width"] // (d["out_stride"] * config.rows))
+    # Room for a row from any bank on; what a row ends with in a group, the next must not use.
+    groups = -(-(-(-d["out_width"] // d["out_stride"]) + config.rows - 1) // config.rows)
     d["out_row_step"] = groups * d["out_group_step"] + draw(0, 1)
-    size = d["y_count"] * d["out_row_step"]
+    pixels = d["y_count"] * ((d["x_tiles"] - 1) * config.rows + d["out_tail"] + 1)
+    lines = -(-pixels // d["out_width"])
+    size = lines * (d["out_row_step"] + d["out_group_step"])
     d["out_base"] = draw(half, max(half, config.feature_depth - size))
     if d["out_base"] + size > config.feature_depth:
         return random_case(config, rng, batch)
 
-    memories.program[:20] = np.array(encode_fields(DESCRIPTOR_FIELDS, d, 20), np.uint64).astype(np.uint32)
+    for space, words, per_word in (("weight", "weight_words", config.columns * config.bus_words),
+                                   ("threshold", "threshold_entries", config.columns)):  # fmt: skip
+        if draw(0, 2):
+            continue
+        depth = config.weight_depth if space == "weight" else config.threshold_depth
+        room = half * config.rows * config.bus_words // per_word
+        d[words] = draw(1, min(depth - d[f"{space}_base"], room, 12))
+        used = -(-d[words] * per_word // (config.rows * config.bus_words))
+        d[f"{space}_source"] = draw(0, config.feature_depth - used)
+
+    program = np.array(encode_fields(DESCRIPTOR_FIELDS, d, DESCRIPTOR_WORDS), np.uint64).astype(np.uint32)
+    memories.program[:DESCRIPTOR_WORDS] = program
     for q in range(d["pairs"]):
         pair = {"feature_offset": draw(0, half // 4), "weight_offset": draw(0, 1 << 15) % config.weight_depth,
                 "double": draw(0, 1)}  # fmt: skip

@@ -12,6 +12,7 @@ from dorefabric.sw.graph import Graph, Node
 from dorefabric.sw.interpret import interpret
 from dorefabric.sw.nodes import (
     make_add,
+    make_average_pool,
     make_convolution,
     make_flatten,
     make_input,
@@ -29,6 +30,8 @@ CONFIGS = {
     "2x4x16": FabricConfig(rows=2, columns=4, lanes=16, tile_columns=2, **ROOMY),
     "4x8x32": FabricConfig(rows=4, columns=8, lanes=32, **ROOMY),
     "8x64x64": FabricConfig(rows=8, columns=64, lanes=64, **ROOMY),
+    "7x4x8": FabricConfig(rows=7, columns=4, lanes=8, row_wrap=False, **ROOMY),
+    "5x8x16": FabricConfig(rows=5, columns=8, lanes=16, **ROOMY),
     "2x1x8": FabricConfig(rows=2, columns=1, lanes=8, tile_columns=1, **ROOMY),
 }
 config_cases = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
@@ -99,6 +102,37 @@ def test_networks_larger_than_the_circuit(seed: int) -> None:
     assert program.streamed
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_weights_parked_in_the_feature_memory(seed: int) -> None:
+    """What the weight and threshold memories cannot hold waits in the feature memory: the host streams nothing."""
+    rng = np.random.default_rng(seed)
+    graph = random_network(rng, blocks=3, weight_bits=2, activation_bits=2)
+    rows = 1 + seed % 2
+    config = FabricConfig(rows=rows, columns=4, lanes=32, tile_columns=2, weight_depth=256, threshold_depth=16,
+                          program_depth=4096, feature_depth=32768)  # fmt: skip
+    program = check(graph, config)
+    assert not program.streamed
+    assert len(program.steps) == 1
+    # The same with room for ever less of it, until the features alone do not fit.
+    words = []
+    for depth in (4096, 2048, 1536, 1024, 768, 512, 384, 256, 128):
+        try:
+            words.append(check(graph, dataclasses.replace(config, feature_depth=depth)).report()["streamed_words"])
+        except CompileError:
+            break
+    assert words == sorted(words)
+    assert words[-1] > 0
+
+
+def test_thresholds_wider_than_a_feature_word_are_not_parked() -> None:
+    rng = np.random.default_rng(0)
+    graph = random_network(rng, blocks=3, weight_bits=2, activation_bits=2)
+    config = FabricConfig(rows=2, columns=4, lanes=16, tile_columns=2, weight_depth=256, threshold_depth=24,
+                          program_depth=4096, feature_depth=32768)  # fmt: skip
+    assert check(graph, config).streamed
+    assert not check(graph, dataclasses.replace(config, threshold_bits=16)).streamed
+
+
 def test_bands_of_input_rows() -> None:
     rng = np.random.default_rng(1)
     nodes: list[Node] = [make_input("input", (3, 20, 20), 8)]
@@ -136,6 +170,69 @@ def test_residual_additions(config: FabricConfig) -> None:
     nodes.append(convolution(rng, "out", nodes[-3], 11, bits=4))
     program = check(Graph("residual", tuple(nodes)), config)
     assert [info.name for info in program.layers if info.edge is None] != [] or config.rows == 1
+
+
+@config_cases
+@pytest.mark.parametrize(("channels", "outputs", "groups"),
+                         [(12, 6, 2), (9, 9, 9), (48, 64, 2), (40, 24, 4), (64, 128, 2), (6, 30, 3)])  # fmt: skip
+def test_grouped_convolutions(config: FabricConfig, channels: int, outputs: int, groups: int) -> None:
+    """Groups that fill chunks of lanes and ones that do not, between convolutions, pools, additions and a flatten."""
+    rng = np.random.default_rng([channels, groups])
+    nodes: list[Node] = [make_input("input", (3, 9, 7), 2)]
+
+    def grouped(name: str, source: Node, outputs: int, groups: int, bipolar: bool, kernel: int = 3) -> Node:
+        shape = (outputs, source.edge.shape[0] // groups, kernel, kernel)
+        nodes.append(make_convolution(f"{name}.conv", source, random_weights(rng, shape, 2, bipolar), weight_bits=2,
+                                      bipolar=bipolar, groups=groups, padding=(kernel // 2, kernel // 2)))  # fmt: skip
+        return nodes[-1]
+
+    def codes(name: str, bits: int) -> Node:
+        nodes.append(threshold(rng, name, nodes[-1], bits))
+        return nodes[-1]
+
+    first = layer(rng, nodes, "first", nodes[0], channels, kernel=3, padding=1)
+    nodes.append(make_max_pool("pool", first, (3, 3), (2, 2), (1, 1)))
+    grouped("a", nodes[-1], outputs, groups, bipolar=True)
+    a = codes("a", 2)
+    b = layer(rng, nodes, "b", a, outputs, bits=1)
+    nodes.append(make_add("sum", (a, b)))
+    c = codes("c", 1)
+    grouped("d", c, 2 * groups, groups, bipolar=False)
+    d = codes("d", 2)
+    nodes.append(make_flatten("flat", d))
+    grouped("full", nodes[-1], 2 * groups, groups, bipolar=True, kernel=1)
+    codes("full", 2)
+    nodes.append(make_convolution("out", nodes[-1], random_weights(rng, (groups, 2, 1, 1), 3), weight_bits=3,
+                                  groups=groups))  # fmt: skip
+    check(Graph("grouped", tuple(nodes)), config)
+
+
+def test_groups_cost_no_more_than_their_share() -> None:
+    """Two groups of 48 channels lie in a chunk of 64 lanes each; a depthwise layer is one dense slice a chunk."""
+    rng = np.random.default_rng(0)
+    config = FabricConfig(rows=4, columns=64, lanes=64, tile_columns=8, **ROOMY)
+    nodes: list[Node] = [make_input("input", (3, 8, 8), 8)]
+    source = layer(rng, nodes, "first", nodes[0], 96, kernel=3, padding=1)
+    weights = random_weights(rng, (256, 48, 5, 5), 1)
+    nodes.append(make_convolution("a.conv", source, weights, weight_bits=1, padding=(2, 2), groups=2))
+    nodes.append(threshold(rng, "a", nodes[-1], 1))
+    weights = random_weights(rng, (256, 1, 3, 3), 1)
+    nodes.append(make_convolution("b.conv", nodes[-1], weights, weight_bits=1, padding=(1, 1), groups=256))
+    nodes.append(threshold(rng, "b", nodes[-1], 2))
+    steps = {info.name: info.steps for info in check(Graph("groups", tuple(nodes)), config).layers}
+    # slices × channel tiles × pixel tiles × taps × plane pairs; three planes for weights −1, 0 and 1
+    assert steps["a"] == 2 * 2 * 16 * 25 * 2
+    assert steps["b"] == 4 * 1 * 16 * 9 * 2
+
+
+def test_average_pooling() -> None:
+    rng = np.random.default_rng(4)
+    nodes: list[Node] = [make_input("input", (70, 6, 8), 2)]
+    nodes.append(make_average_pool("mean", nodes[0], (3, 2), (3, 2)))
+    nodes.append(threshold(rng, "a", nodes[-1], 3))
+    nodes.append(make_average_pool("all", nodes[-1], (2, 4), (2, 4)))
+    check(Graph("means", tuple(nodes)), CONFIGS["4x8x32"])
+    check(Graph("means", tuple(nodes)), CONFIGS["8x64x64"])
 
 
 def test_addition_as_output_and_of_the_input() -> None:
@@ -229,12 +326,14 @@ def error_cases() -> Sequence[tuple[dict[str, int], dict[str, int], str]]:
         ({}, {"feature_depth": 64},
          "a: a feature map needs 128 words of each bank, but 64 of 64 are free: generate a configuration with a "
          "larger feature_depth, or use fewer channels, pixels or bits"),
+        ({}, {"image_size": 15},
+         "a: in_width is 16, but image_size is 15: generate a configuration with image_size of at least 16"),
         ({"bits": 8}, {"weight_depth": 16},
          "a: one channel tile needs 40 words, but weight_depth is 16: generate a configuration with weight_depth of "
          "at least 40"),
         ({"bits": 8}, {"program_depth": 64},
-         "a: one descriptor needs 84 words, but program_depth is 64: generate a configuration with program_depth of "
-         "at least 84"),
+         "a: one descriptor needs 86 words, but program_depth is 64: generate a configuration with program_depth of "
+         "at least 86"),
     ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dorefabric.sw.nodes import make_convolution, make_flatten, make_input, make
 from dorefabric.sw.random_graphs import random_images, random_weights
 from dorefabric.sw.reference import evaluate
 
-CONFIG = FabricConfig(name="large", rows=4, columns=32, lanes=64, weight_depth=1024, feature_depth=2048,
+CONFIG = FabricConfig(name="large", rows=4, columns=32, lanes=64, weight_depth=1024, feature_depth=2000,
                       threshold_depth=512, program_depth=1024, tap_depth=1024, accumulator_bits=20,
                       threshold_bits=20)  # fmt: skip
 

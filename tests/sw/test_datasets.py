@@ -10,6 +10,7 @@ import pytest
 from scipy.io import savemat
 from sklearn.datasets import load_digits
 
+from dorefabric.sw import datasets as module
 from dorefabric.sw.datasets import CIFAR10_CLASSES, DatasetError, load_dataset
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -140,7 +141,8 @@ def test_cifar10_folder(tmp_path):
     check_colours(*load_dataset("cifar10", tmp_path / "CIFAR-10-images", "train"))
 
 
-def test_cifar10_tar(tmp_path):
+def test_cifar10_tar(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_folder(tmp_path / "images")
     path = tmp_path / "CIFAR-10-images.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
@@ -152,6 +154,30 @@ def test_cifar10_tar(tmp_path):
         path.write_bytes(whole[:length])
         for split in ("train", "test"):
             assert refused("cifar10", tmp_path, split).startswith(f"{path} is damaged: ")
+
+
+def test_decoded_images_are_kept(tmp_path, monkeypatch):
+    """A second load takes the kept arrays; another archive, or a damaged copy, is decoded again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "archive"
+    source.write_bytes(b"one")
+    calls = []
+
+    def decode():
+        calls.append(source.read_bytes())
+        return np.full((2, 1, 1, 1), len(calls), np.uint8), np.arange(2)
+
+    for _ in range(2):
+        images, labels = module._cached(source, "test", decode)
+        assert images.flat[0] == 1 and labels.tolist() == [0, 1]
+    (kept,) = (tmp_path / "cache" / "dorefabric").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-30])
+    assert module._cached(source, "test", decode)[0].flat[0] == 2
+    source.write_bytes(b"two")
+    assert module._cached(source, "test", decode)[0].flat[0] == 3
+    assert module._cached(source, "train", decode)[0].flat[0] == 4
+    monkeypatch.setenv("XDG_CACHE_HOME", str(source))            # no folder can be made there
+    assert module._cached(source, "test", decode)[0].flat[0] == 5
 
 
 def test_cifar10_binary(tmp_path):

@@ -7,8 +7,9 @@ import pytest
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.hw.isa import DESCRIPTOR_WORDS
 from dorefabric.hw.registers import MAGIC, REGISTERS, address
-from dorefabric.hw.timing import STORE_CYCLES
+from dorefabric.hw.timing import store_cycles
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.driver import Accelerator
 from dorefabric.sw.graph import Graph
@@ -128,7 +129,7 @@ def test_wrong_circuits_are_named() -> None:
     with pytest.raises(LinkError) as caught:
         Accelerator(Impostor(version=7))
     assert str(caught.value) == (
-        "the circuit has instruction set version 7, this software has 1: "
+        "the circuit has instruction set version 7, this software has 2: "
         "build the circuit and install dorefabric from the same release"
     )
     other = dataclasses.replace(ROOMY, name="other", rows=2)
@@ -174,7 +175,8 @@ def test_single_steps_advance_the_descriptor() -> None:
     runs = int(device.read(address("registers", 5), 1)[0]) >> 8
     assert runs == 1
     count = sum(step.count for step in program.steps)
-    assert int(device.read(address("registers", 6), 1)[0]) == 20 * count
-    assert int(device.read(address("registers", 7), 1)[0]) == program.report()["cycles"] + STORE_CYCLES * count
+    assert int(device.read(address("registers", 6), 1)[0]) == DESCRIPTOR_WORDS * count
+    store = store_cycles(program.config.technology) * count
+    assert int(device.read(address("registers", 7), 1)[0]) == program.report()["cycles"] + store
     accelerator.trace(images[:1])
     assert int(device.read(address("registers", 5), 1)[0]) >> 8 == 1 + program.steps[0].count

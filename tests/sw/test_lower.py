@@ -348,13 +348,22 @@ class Branch(nn.Module):
 
 
 SUPPORTED = ("supported: QuantInput, QuantConv2d, QuantLinear, QuantActivation, QuantAdd (or +), BatchNorm1d, "
-             "BatchNorm2d, MaxPool2d, Flatten (or flatten, view, reshape), Dropout, Identity")
+             "BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten (or flatten, view, reshape), Dropout, "
+             "Identity")
 ACT = QuantActivation(2)
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     f"layer 3 (Softmax) is not supported; {SUPPORTED}":
         lambda: model(conv(), QuantActivation(2), nn.Softmax(1)),
-    f"layer 1.1 (AvgPool2d) is not supported; {SUPPORTED}": lambda: model(nn.Sequential(conv(), nn.AvgPool2d(2))),
+    f"layer 1.1 (LPPool2d) is not supported; {SUPPORTED}": lambda: model(nn.Sequential(conv(), nn.LPPool2d(2, 2))),
+    "layer 1.1 (AvgPool2d) follows layer 1.0 (QuantConv2d) without a QuantActivation between them":
+        lambda: model(nn.Sequential(conv(), nn.AvgPool2d(2))),
+    "layer 1 (AvgPool2d) has count_include_pad=False with padding; supported: count_include_pad=True":
+        lambda: model(nn.AvgPool2d(2, padding=1, count_include_pad=False)),
+    "layer 1 (AvgPool2d) has ceil_mode=True; supported: ceil_mode=False":
+        lambda: model(nn.AvgPool2d(2, ceil_mode=True)),
+    "layer 1 (AdaptiveAvgPool2d) turns 8x8 into 3x3 with windows of different sizes; supported: a divisor of the "
+    "map's size": lambda: model(nn.AdaptiveAvgPool2d(3)),
     f"layer 1 (ReLU) is not supported; {SUPPORTED}": lambda: model(nn.ReLU()),
     f"function relu in head (Head) is not supported; {SUPPORTED}": lambda: wrapped(torch.relu),
     f"function mul in head (Head) is not supported; {SUPPORTED}": lambda: wrapped(lambda x: 2 * x),
@@ -373,7 +382,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         lambda: nn.Sequential(conv()).eval(),
     "layer 0 (Flatten) takes the model's input, which has no codes; put a QuantInput before it":
         lambda: nn.Sequential(nn.Flatten(), QuantInput(2)).eval(),
-    "layer 1 (QuantConv2d) has groups=2; supported: groups=1": lambda: model(conv(2, 4, groups=2)),
     "layer 1 (QuantConv2d) has dilation=2; supported: dilation=1": lambda: model(conv(dilation=2)),
     "layer 1 (QuantConv2d) has dilation=(1, 2); supported: dilation=1": lambda: model(conv(dilation=(1, 2))),
     "layer 1 (QuantConv2d) has padding='same' with an even kernel, which pads one side more; supported: the same "

@@ -23,7 +23,7 @@ def test_features_lie_where_the_layout_says(rows: int, lanes: int, stride: int) 
     by_address = words.reshape(2, layout.size, rows, config.bus_words)
     for _ in range(200):
         n, c, y, x, p = (int(rng.integers(limit)) for limit in (2, layout.channels, 3, 7, 3))
-        word = by_address[n, layout.address(y, x, p, c // lanes), layout.bank(x), c % lanes // 32]
+        word = by_address[n, layout.address(y, x, p, c // lanes), layout.bank(y, x), c % lanes // 32]
         assert int(word) >> c % lanes % 32 & 1 == int(codes[n, c, y, x]) >> p & 1
     np.testing.assert_array_equal(unpack_features(words, layout), codes)
     used = int(codes.astype(np.int64).sum())

@@ -23,7 +23,7 @@ def example(config: FabricConfig = CONFIG) -> tuple[Program, np.ndarray]:
 
 
 def test_saved_programs_run_alike(tmp_path: Path) -> None:
-    program, images = example(dataclasses.replace(CONFIG, weight_depth=48))
+    program, images = example(dataclasses.replace(CONFIG, weight_depth=48, feature_depth=192))
     assert program.streamed
     path = tmp_path / "net.dfp"
     program.save(path)

@@ -208,7 +208,7 @@ def test_gradient_codes(grad, bits, seed):
     codes, scale = quantize.gradient_codes(tensor, bits, torch.Generator().manual_seed(seed))
     sure = ~near_tie(scaled)
     assert np.array_equal(codes.numpy()[sure], expected[sure])
-    np.testing.assert_allclose(scale.numpy(), peak / n, rtol=1e-6)
+    np.testing.assert_allclose(scale.numpy(), peak / n, rtol=1e-6, atol=1e-44)     # subnormal scales round
     assert (np.abs(codes.numpy()) <= n).all() and (codes.numpy() % 2 == 1).all()
 
     value = quantize.quantize_gradient(tensor, bits, torch.Generator().manual_seed(seed))

@@ -1,5 +1,6 @@
 """Training: figures, checkpoints that survive anything, resuming bit for bit."""
 
+import csv
 import io
 import math
 from dataclasses import replace
@@ -13,7 +14,8 @@ from dorefabric.sw import train as module
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantConv2d
 from dorefabric.sw.model_file import EpochMetrics, ModelFileError, load_model, read_model_file, save_model
-from dorefabric.sw.models import build_model
+from dorefabric.sw.models import MODELS, build_model
+from dorefabric.sw.recipes import schedule
 from dorefabric.sw.train import TrainConfig, TrainError, evaluate, train
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
@@ -95,7 +97,7 @@ def test_interrupted_inside_an_epoch(trained, tmp_path, monkeypatch):
     config, whole = trained
     config = replace(config, output=tmp_path / "digits.pt")
     calls = 0
-    real = module._augmented
+    real = module.augmented
 
     def interrupt(images, recipe):
         nonlocal calls
@@ -104,7 +106,7 @@ def test_interrupted_inside_an_epoch(trained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(images, recipe)
 
-    monkeypatch.setattr(module, "_augmented", interrupt)
+    monkeypatch.setattr(module, "augmented", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     monkeypatch.undo()
@@ -232,7 +234,7 @@ def test_truncated_and_flipped_files(trained, tmp_path):
 # Configuration, evaluation, progress -------------------------------------------------------------------
 
 @pytest.mark.parametrize("changes, message", [
-    ({"model": "vgg"}, "unknown network 'vgg': choose one of digits, resnet-digits, mlp, lenet, cnv, svhn"),
+    ({"model": "vgg"}, f"unknown network 'vgg': choose one of {', '.join(MODELS)}"),
     ({"model": "lenet"}, "network 'lenet' takes data set 'mnist', not 'digits'"),
     ({"weight_bits": 9}, "weight bits must be 1 to 8, or 32 for float, not 9"),
     ({"gradient_bits": 0}, "gradient bits must be 1 to 8, or 32 for float, not 0"),
@@ -267,7 +269,7 @@ def test_shift_moves_whole_images():
     images[:, 0, 4, 5], images[:, 1, 4, 5] = 255, 51
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        moved = module._augmented(images, replace(DIGITS, shift=1.5).recipe)
+        moved = module.augmented(images, replace(DIGITS, shift=1.5).recipe)
     assert moved.shape == images.shape and moved.min() >= 0
     torch.testing.assert_close(moved[:, 1], moved[:, 0] / 5)
     torch.testing.assert_close(moved[:, 0].sum(dim=(1, 2)), torch.ones(512))
@@ -279,14 +281,14 @@ def test_shift_moves_whole_images():
 
 def test_no_augmentation_leaves_the_pixels():
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert torch.equal(module._augmented(images, replace(DIGITS, shift=0.0).recipe), images / 255)
+    assert torch.equal(module.augmented(images, replace(DIGITS, shift=0.0).recipe), images / 255)
 
 
 def test_flip_mirrors_half():
     images = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8).repeat(200, 1, 1, 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        seen = module._augmented(images, replace(DIGITS.recipe, shift=0, flip=True))
+        seen = module.augmented(images, replace(DIGITS.recipe, shift=0, flip=True))
     mirrored = (seen == images.flip(3) / 255).flatten(1).all(dim=1)
     assert ((seen == images / 255).flatten(1).all(dim=1) ^ mirrored).all()
     assert 60 < mirrored.sum() < 140
@@ -305,3 +307,54 @@ def test_progress_is_printed():
     text = io.StringIO()
     train(replace(DIGITS, epochs=1, progress=True), console=Console(file=text, width=100))
     assert "epoch   1/1  loss" in text.getvalue() and "test" in text.getvalue()
+
+
+def test_log_holds_every_epoch(trained, tmp_path):
+    config, _ = trained
+    config = replace(config, output=tmp_path / "digits.pt", log=tmp_path / "logs" / "digits.csv", epochs=1)
+    train(config)
+    train(replace(config, epochs=2, resume=True))
+    rows = list(csv.DictReader(config.log.read_text().splitlines()))
+    assert [int(row["epoch"]) for row in rows] == [1, 2]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+
+
+@pytest.mark.parametrize("field", ["output", "log"])
+def test_unwritable_files_are_refused_first(tmp_path, field, monkeypatch):
+    monkeypatch.setattr(module, "_train_epoch", lambda *_, **__: pytest.fail("training began"))
+    with pytest.raises(TrainError, match="is a folder: name a file in it"):
+        train(replace(DIGITS, **{field: tmp_path}))
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainError, match="cannot make the folder"):
+        train(replace(DIGITS, **{field: tmp_path / "file" / "model.pt"}))
+
+
+def test_crop_moves_whole_images_by_whole_pixels():
+    images = torch.zeros(400, 2, 9, 9, dtype=torch.uint8)
+    images[:, 0, 4, 4], images[:, 1, 4, 4] = 255, 51
+    recipe = replace(DIGITS, shift=0).recipe
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        moved = module.augmented(images, replace(recipe, crop=2))
+    places = moved[:, 0].flatten(1).argmax(1)
+    assert moved.shape == images.shape and set(moved[:, 0].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(moved[:, 1].flatten(1).argmax(1), places)
+    assert {(int(p) // 9, int(p) % 9) for p in places} == {(y, x) for y in range(2, 7) for x in range(2, 7)}
+
+
+def test_schedule():
+    factors = [schedule(done, 0.25) for done in np.linspace(0, 1, 9)]
+    assert factors[0] == 0 and factors[2] == 1 and factors[-1] == pytest.approx(0)
+    assert factors[1] == 0.5 and factors[5] == pytest.approx(0.5)
+    assert schedule(0.5, 0.0) == pytest.approx(0.5)
+
+
+def test_bfloat16_trains_and_is_evaluated_in_float32(monkeypatch):
+    """The logits of training come from bfloat16 layers; the network, its statistics and its figures are float32."""
+    recipes = dict(module.RECIPES, digits=replace(module.RECIPES["digits"], precision="bfloat16"))
+    monkeypatch.setattr(module, "RECIPES", recipes)
+    result = train(replace(DIGITS, epochs=1))
+    assert result.test_accuracy > 0.5
+    assert all(value.dtype != torch.bfloat16 for value in result.model.state_dict().values())
+    images, labels = load_dataset("digits", None, "test")
+    assert evaluate(result.model, images, labels) == result.test_accuracy

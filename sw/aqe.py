@@ -1,0 +1,154 @@
+"""The asymptotic quantization estimator and the level sets of MINW-Net (arXiv 2003.04296).
+
+A quantizer h maps the hard tanh of a value, in [-1, 1], to one of the levels
+
+=====  ==========================================  ==============================
+bits   levels                                      integers, times the unit
+=====  ==========================================  ==============================
+1      -1, 1                                       -1, 1 (unit 1); h(0) = 1
+2      -1, 0, 1; 0 where |a| <= delta              -1, 0, 1 (unit 1)
+n > 2  0 and +-2^-p, p = 0 .. 2^(n-1) - 2          0, +-2^q (unit 2^-(2^(n-1) - 2))
+=====  ==========================================  ==============================
+
+During training the forward pass mixes, a~ = alpha h(a) + (1 - alpha) a, and the backward pass yields
+dL/da = 2 alpha dL/da~ where |a| <= 1, else 0. With alpha = 1/2 the gradient is the straight-through estimator's; alpha
+goes to 1, where the network is the one of inference.
+
+What the paper leaves open is set here: between two levels the nearest is taken, the smaller at a tie, so that delta is
+1/2 at 2 bits and half the least level at more (a parameter); weights, which have no batch norm in front, are first
+divided by `WEIGHT_RANGE` times their mean magnitude, a constant in the backward pass, because a fresh layer's weights
+would all be 0 otherwise; the schedule of alpha is `alpha_schedule`.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "WEIGHT_RANGE",
+    "alpha_schedule",
+    "check_aqe_bits",
+    "check_schedule",
+    "level_integers",
+    "normalize_weight",
+    "quantize_asymptotic",
+    "quantized_integers",
+]
+
+WEIGHT_RANGE = 2.0
+"""Weights this many times the mean magnitude become +-1; those of a uniform distribution then fill [-1, 1]."""
+
+
+def check_aqe_bits(kind: str, bits: object) -> int:
+    """Return ``bits`` if it is 1 to 4: with 5 the levels would span 14 octaves. `ValueError` otherwise."""
+    if isinstance(bits, int) and not isinstance(bits, bool) and 1 <= bits <= 4:
+        return bits
+    raise ValueError(f"{kind} bits of AQE must be 1 to 4, not {bits!r}")
+
+
+def level_integers(bits: int) -> tuple[tuple[int, ...], int]:
+    """The levels as integers in rising order, and the integer that stands for 1: (-4, -2, -1, 0, 1, 2, 4), 4."""
+    check_aqe_bits("level", bits)
+    if bits == 1:
+        return (-1, 1), 1
+    powers = [1 << q for q in range((1 << bits - 1) - 1)]
+    return (*(-q for q in reversed(powers)), 0, *powers), powers[-1]
+
+
+def _boundaries(bits: int, delta: float | None) -> list[float]:
+    """Magnitudes that a value must exceed to leave each non-negative level for the next larger one."""
+    integers, one = level_integers(bits)
+    positive = [value / one for value in integers if value >= 0]
+    boundaries = [(a + b) / 2 for a, b in pairwise(positive)]
+    if delta is not None:
+        if not 0 <= delta < positive[1]:
+            raise ValueError(f"delta must be at least 0 and below the least level {positive[1]}, not {delta!r}")
+        boundaries[0] = delta
+    return boundaries
+
+
+def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tensor:
+    """h(a) as integers of `level_integers` in the dtype of ``a``, any shape.
+
+    Raises
+    ------
+    ValueError
+        For bits or delta out of range.
+    """
+    if check_aqe_bits("level", bits) == 1:
+        return torch.where(a >= 0, 1.0, -1.0).to(a.dtype)
+    integers, _ = level_integers(bits)
+    positive = [value for value in integers if value >= 0]
+    magnitude = a.abs()
+    result = torch.zeros_like(a)
+    for boundary, (low, high) in zip(_boundaries(bits, delta), pairwise(positive), strict=True):
+        result.add_(magnitude > boundary, alpha=high - low)
+    return result.copysign_(a).add_(0.0)    # -0 + 0 is +0
+
+
+class _Asymptotic(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:  # type: ignore[no-untyped-def]
+        clipped = a.clamp(-1.0, 1.0)
+        ctx.save_for_backward(clipped == a)
+        ctx.alpha = alpha
+        h = quantized_integers(clipped, bits, delta).div_(level_integers(bits)[1])
+        return h if alpha == 1 else h.mul_(alpha).add_(clipped, alpha=1 - alpha)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[no-untyped-def, override]
+        return grad * ctx.saved_tensors[0] * (2 * ctx.alpha), None, None, None
+
+
+def quantize_asymptotic(a: Tensor, bits: int, alpha: float = 1.0, delta: float | None = None) -> Tensor:
+    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``, any shape; the gradient is ``2 alpha`` in [-1, 1].
+
+    Parameters
+    ----------
+    bits : int
+        1 to 4.
+    alpha : float
+        In (0, 1]; 1 is the quantizer itself.
+    delta : float or None
+        Magnitudes up to this are 0; ``None`` takes half the least level. Without meaning at 1 bit.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
+    check_aqe_bits("level", bits)
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha must be above 0 and at most 1, not {alpha!r}")
+    return _Asymptotic.apply(a, bits, float(alpha), delta)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def normalize_weight(weight: Tensor) -> Tensor:
+    """``w / (WEIGHT_RANGE E|w|)`` with E over the layer, a constant of the backward pass. All-zero layer: zeros."""
+    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
+    mean = weight.detach().abs().mean(dtype=torch.float64)
+    return weight * torch.where(mean > 0, 1 / (WEIGHT_RANGE * mean), 0.0).to(weight.dtype)
+
+
+def check_schedule(start: float, reach: float) -> None:
+    """`ValueError` unless the schedule begins in (0, 1] and reaches 1 before training ends."""
+    if not 0 < start <= 1:
+        raise ValueError(f"alpha must start above 0 and at most at 1, not at {start!r}")
+    if not 0 <= reach <= 1:
+        raise ValueError(f"alpha must reach 1 during training: after the part 0 to 1 of all steps, not {reach!r}")
+
+
+def alpha_schedule(done: float, start: float = 0.5, reach: float = 0.7) -> float:
+    """alpha when the part ``done`` of all steps is behind: linear from ``start`` to 1 at ``reach``, then 1.
+
+    It begins as the straight-through estimator, and the last part of training sees the network of inference, so that
+    the statistics of batch norm belong to it.
+
+    Raises
+    ------
+    ValueError
+        As `check_schedule`.
+    """
+    check_schedule(start, reach)
+    return 1.0 if done >= reach else start + (1 - start) * done / reach

@@ -1,0 +1,202 @@
+"""The multi-level scaling (MLS) tensor format of arXiv 2006.02804, and its convolution in integers.
+
+From the abstract: weights, activations and errors of training all have the format; the scale has three levels, of the
+tensor, of a group of elements and of the element itself; an element has an exponent and a mantissa of <Ex, Mx> bits,
+where <2, 1> keeps CIFAR-10 within 1 % and <2, 4> ImageNet.
+
+**Assumed here**, because the abstract does not say it:
+
+* value = sign * S_tensor * S_group * q / top, with q the integer magnitude of the element and top the largest one, so
+  the largest magnitude of a group whose scale is exact is representable.
+* q is an unsigned minifloat with subnormals: q = m for exponent field 0, else (2^Mx + m) 2^(e - 1), m of Mx bits. For
+  <2, 1>: 0, 1, 2, 3, 4, 6, 8, 12.
+* S_tensor is the largest magnitude of the tensor, S_group a minifloat <Eg, Mg> in (0, 1]: (1 + m / 2^Mg) 2^-(1 + e)
+  with e from 0 to 2^Eg - 1, or 1; it is rounded up from the group's largest magnitude over S_tensor, so that no
+  element exceeds the range, and never below its least value.
+* groups are the elements that share their indices along ``axes``: (0, 1), which is (sample, channel) of activations
+  and errors and (output, input) of weights.
+* rounding to the elements' grid is to nearest (ties to even mantissa), or stochastic between the two neighbours.
+* the gradient passes straight through.
+
+An all-zero tensor has S_tensor = 0 and stays zero.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["MlsFormat", "MlsTensor", "mls_convolution", "mls_encode", "mls_values", "quantize_mls"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlsFormat:
+    """Parameters of the format.
+
+    Members
+    -------
+    element : (Ex, Mx)
+        Exponent bits 0 to 3 and mantissa bits 0 to 7 of an element, not both 0.
+    group : (Eg, Mg)
+        Exponent bits 0 to 8 and mantissa bits 0 to 3 of a group's scale.
+    axes : tuple of int
+        Axes along which every index has groups of its own; empty for one group.
+    stochastic : bool
+        Whether elements are rounded at random.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
+
+    element: tuple[int, int] = (2, 1)
+    group: tuple[int, int] = (8, 1)
+    axes: tuple[int, ...] = (0, 1)
+    stochastic: bool = False
+
+    def __post_init__(self) -> None:
+        for name, pair, most in (("element", self.element, (3, 7)), ("group", self.group, (8, 3))):
+            if len(pair) != 2 or not all(isinstance(b, int) and 0 <= b <= m for b, m in zip(pair, most, strict=True)):
+                raise ValueError(f"{name} of MLS must be <exponent bits 0 to {most[0]}, mantissa bits 0 to {most[1]}>, "
+                                 f"not {pair!r}")
+        if self.element == (0, 0):
+            raise ValueError("an element of MLS needs exponent or mantissa bits")
+
+    @property
+    def magnitudes(self) -> tuple[int, ...]:
+        """The integer magnitudes of an element in rising order."""
+        exponent, mantissa = self.element
+        first = 1 << mantissa
+        normal = [(first + m) << e for e in range((1 << exponent) - 1) for m in range(first)]
+        return (*range(first), *normal)
+
+    @property
+    def top(self) -> int:
+        """The largest magnitude; elements are fractions of it."""
+        return self.magnitudes[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class MlsTensor:
+    """A tensor in the format: ``codes / top * group_scale * tensor_scale``.
+
+    codes : int64, the shape of the tensor, signed magnitudes; group_scale : float64, broadcast to it, multiples of
+    2^-(2^Eg + Mg); tensor_scale : float; top : int.
+    """
+
+    codes: Tensor
+    group_scale: Tensor
+    tensor_scale: float
+    top: int
+
+    def values(self) -> Tensor:
+        """float64; exact but for the last division and the tensor's scale."""
+        return self.codes.double() * self.group_scale / self.top * self.tensor_scale
+
+
+def _group_scale(ratio: Tensor, fmt: MlsFormat) -> Tensor:
+    """The least scale of the format that is not below ``ratio`` in [0, 1], float64."""
+    exponent_bits, mantissa_bits = fmt.group
+    fraction, exponent = torch.frexp(ratio.double())       # fraction in [1/2, 1): 1.m times 2^(exponent - 1)
+    steps = 1 << mantissa_bits
+    up = torch.ceil(fraction * 2 * steps) / steps          # 1 to 2
+    # The least exponent has scales from 2^-(2^Eg) up; below it the least scale of all serves.
+    least = -(1 << exponent_bits)
+    scale = torch.ldexp(up, exponent - 1)
+    return scale.clamp(min=2.0 ** least, max=1.0)
+
+
+def mls_encode(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = None) -> MlsTensor:
+    """Encode a float tensor of any shape.
+
+    Parameters
+    ----------
+    generator : torch.Generator or None
+        Of stochastic rounding; ``None`` takes torch's default one.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` contains NaN or infinity, or has not the axes of the groups.
+    """
+    signed, group_scale, tensor_scale = _encode(x.detach(), fmt, generator)
+    return MlsTensor(signed.to(torch.int64), group_scale, tensor_scale, fmt.top)
+
+
+def _encode(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> tuple[Tensor, Tensor, float]:
+    """Signed magnitudes in the dtype of ``x``, the scales of the groups in float64, and that of the tensor."""
+    if any(not 0 <= axis < x.dim() for axis in fmt.axes):
+        raise ValueError(f"groups along axes {fmt.axes} need more dimensions than {x.dim()}")
+    magnitude = x.abs()
+    over = [axis for axis in range(x.dim()) if axis not in fmt.axes]
+    peak = (magnitude.amax(over, keepdim=True) if over else magnitude).double()
+    tensor_scale = float(peak.max()) if x.numel() else 0.0
+    if not math.isfinite(tensor_scale):
+        raise ValueError("values contain NaN or infinity: MLS cannot hold them")
+    group_scale = _group_scale(peak / tensor_scale if tensor_scale else torch.zeros_like(peak), fmt)
+    # A group of zeros may have a scale too small for this dtype: its elements stay zero whatever the factor.
+    factor = fmt.top / (tensor_scale * group_scale) if tensor_scale else torch.zeros_like(group_scale)
+    fraction = magnitude.mul_(factor.clamp(max=torch.finfo(x.dtype).max).to(x.dtype)).clamp_(max=fmt.top)
+    if fmt.element[0]:
+        # Neighbours lie a power of two apart that depends on the value's octave alone; frexp is exact.
+        _, exponent = torch.frexp(fraction.clamp(min=1 << fmt.element[1]))
+        exponent -= fmt.element[1] + 1
+        fraction = torch.ldexp(fraction, -exponent)
+    if fmt.stochastic:
+        device = x.device if generator is None else generator.device
+        fraction = fraction.add_(torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device))
+        fraction = fraction.floor_()
+    else:
+        fraction = fraction.round_()
+    if fmt.element[0]:
+        fraction = torch.ldexp(fraction, exponent)
+    return fraction.clamp_(max=fmt.top).copysign_(x), group_scale, tensor_scale
+
+
+class _QuantizeMls(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+            ctx, x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> Tensor:
+        return mls_values(x, fmt, generator)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+        return grad, None, None
+
+
+def mls_values(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = None) -> Tensor:
+    """What `mls_encode` stands for, in the dtype of ``x``; without a gradient."""
+    signed, group_scale, tensor_scale = _encode(x.detach(), fmt, generator)
+    return signed.mul_((group_scale * (tensor_scale / fmt.top)).to(x.dtype))
+
+
+def quantize_mls(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = None) -> Tensor:
+    """Fake-quantized tensor of the same shape and dtype, with a straight-through gradient."""
+    return _QuantizeMls.apply(x, fmt, generator)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def mls_convolution(x: MlsTensor, weight: MlsTensor, *, stride: int = 1, padding: int = 0) -> np.ndarray:
+    """The golden model of a convolution in the format, float64 (N, C_out, H', W').
+
+    ``x`` (N, C, H, W) and ``weight`` (C_out, C, kh, kw) have groups along axes (0, 1). Inside a group, which is the
+    kernel's taps of one sample, input and output channel, sums are exact integers; each is scaled by the product of its
+    two group scales and the results are added, exactly as well while they span less than 53 bits.
+
+    Raises
+    ------
+    ValueError
+        If the groups are along other axes.
+    """
+    codes, kernel = x.codes.numpy(), weight.codes.numpy()
+    if x.group_scale.shape != (*codes.shape[:2], 1, 1) or weight.group_scale.shape != (*kernel.shape[:2], 1, 1):
+        raise ValueError("the convolution needs groups along axes (0, 1) of both tensors")
+    padded = np.pad(codes, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], (2, 3))[:, :, ::stride, ::stride]
+    inside = np.einsum("nchwyx,ocyx->nochw", windows, kernel)       # int64: the sums inside each group
+    scales = x.group_scale.numpy()[:, None, :, 0, 0] * weight.group_scale.numpy()[None, :, :, 0, 0]
+    across = (inside * scales[..., None, None]).sum(axis=2)
+    result: np.ndarray = across * (x.tensor_scale * weight.tensor_scale / (x.top * weight.top))
+    return result
