@@ -82,12 +82,13 @@ def test_memories_fit(board: Board):
         + memory_blocks(32, config.program_depth, shapes)
         + memory_blocks(32, config.tap_depth, shapes)
     )
-    if board.device.startswith("iCE40UP") and config.threshold_depth >= SPRAM_MINIMUM_DEPTH:
-        # One of the four single-port memories of 16 bits a column.
-        assert config.columns * -(-config.threshold_bits // 16) <= 4
-        assert config.threshold_depth <= SPRAM_DEPTH
+    units, depth = config.columns // config.threshold_columns, config.threshold_columns * config.threshold_depth
+    if board.device.startswith("iCE40UP") and depth >= SPRAM_MINIMUM_DEPTH:
+        # One of the four single-port memories of 16 bits a threshold unit.
+        assert units * -(-config.threshold_bits // 16) <= 4
+        assert depth <= SPRAM_DEPTH
     else:
-        blocks += config.columns * memory_blocks(config.threshold_bits, config.threshold_depth, shapes)
+        blocks += units * memory_blocks(config.threshold_bits, depth, shapes)
     if config.technology == "xilinx":
         blocks /= 2
     assert blocks <= board.resources.block_ram
