@@ -20,7 +20,8 @@ __all__ = ["GowinAccumulator", "GowinMismatches", "connect_element"]
 
 
 CHAIN_CELLS = 16
-"""Most cells of a chain: with one before and one after, three tiles of six. Longer ones are hard to place."""
+"""Most cells of a chain: with one before and one after, three tiles of six. Timing analysis takes the carry to go all
+the way through a chain, although it ends at every `JOIN`."""
 
 
 class _Adders:

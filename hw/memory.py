@@ -45,9 +45,14 @@ class BlockMemory(wiring.Component):
     """
 
     def __init__(
-        self, *, width: int, depth: int, granularity: int | None = None, exclusive: bool = False,
+        self,
+        *,
+        width: int,
+        depth: int,
+        granularity: int | None = None,
+        exclusive: bool = False,
         distributed: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.width, self.depth, self.exclusive = width, depth, exclusive
         self.attributes: dict[str, int | str] = {"no_rw_check": 1}
         if distributed:
