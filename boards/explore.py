@@ -87,7 +87,7 @@ def with_memories(board: Board, config: FabricConfig, costs: dict[str, Any]) -> 
 
 
 def explore(
-    board: Board, evaluate: Evaluate, *, limit: int = 24, progress: Callable[[int, int], None] | None = None,
+    board: Board, evaluate: Evaluate, *, limit: int = 48, progress: Callable[[int, int], None] | None = None,
     costs: dict[str, Any] | None = None,
 ) -> list[Point]:  # fmt: skip
     """The fastest of each array that fits, for up to ``limit`` arrays: the largest, and a sample of the others.
