@@ -83,7 +83,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
     tables = report.pop("tables", [])
     if args.update is not None and tables:
-        command = f"dorefabric bench {args.figure}"
+        words = [f"--{name} {getattr(args, name)}" for name in ("count", "board", "config", "bits") if
+                 getattr(args, name, None) is not None]  # fmt: skip
+        words += ["--simulate"] if getattr(args, "simulate", None) is True else []
+        command = " ".join(["dorefabric bench", args.figure, *words])
         update(args.update, args.figure, markdown(tables, provenance(command, args.seed)))
     for name, columns, rows in report.pop("details", []) + tables:
         console.print(table(name, columns, rows))

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", required=True, metavar="NAME", help="a supported board (see `dorefabric boards`)")
     parser.add_argument("--model", default="cnv", metavar="NET", help="a reference network, or a checkpoint file")
     parser.add_argument("--bits", default="1,1", metavar="W,A", help="of a reference network")
-    parser.add_argument("--limit", type=int, default=24, metavar="N", help="arrays to compile the network for")
+    parser.add_argument("--limit", type=int, default=48, metavar="N", help="arrays to compile the network for")
     parser.add_argument("-o", "--output", required=True, metavar="DIR",
                         help="folder for config.toml (the recommendation), explore.json and explore.svg")  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 from dorefabric.boards import BOARDS, Board, BoardError, get_board
 from dorefabric.boards.clocking import Ice40Pll
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.memory import SPRAM_DEPTH
+from dorefabric.hw.memory import SPRAM_DEPTH, SPRAM_MINIMUM_DEPTH
 from dorefabric.hw.twin_memory import TwinMemory
 
 amaranth_boards = pytest.importorskip("amaranth_boards")
