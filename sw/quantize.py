@@ -113,7 +113,12 @@ def _squashed(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]
 
 def _half_codes(squashed: Tensor, peak: Tensor, n: int, conventions: Conventions) -> Tensor:
     """``round(n (tanh w / (2 max |tanh w|) + 1/2)) - n / 2``, half of the odd codes, in a new tensor."""
-    scaled = torch.mul(squashed, 0.5 * n / peak, out=torch.empty_like(squashed)).add_(0.5 * n)
+    factor = 0.5 * n / peak
+    if not bool(torch.isfinite(factor).all()):
+        # Subnormal weights, whose reciprocal overflows: a power of two changes nothing else.
+        squashed = squashed * 2.0**64
+        factor = 0.5 * n / (peak * 2.0**64)
+    scaled = torch.mul(squashed, factor, out=torch.empty_like(squashed)).add_(0.5 * n)
     return (scaled.round_() if conventions.rounding == "even" else scaled.add_(0.5).floor_()).sub_(0.5 * n)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -56,6 +56,7 @@ def test_rounding_up(x, bits):
 
 
 @given(WEIGHTS, st.integers(1, 8))
+@example(np.array([[2.22507386e-309]]), 2)
 def test_channel_scale(weight, bits):
     """A layer with a scale for each channel is its channels as layers of their own."""
     codes, scale = quantize.weight_codes(torch.from_numpy(weight), bits, CHANNEL)
