@@ -60,7 +60,7 @@ def test_many_random_descriptors_in_verilator(options: dict) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="one of 20 random descriptors differs in the netlist with single-port RAM and multiplier blocks"
+    strict=False, reason="one of 20 random descriptors differs in the netlist with single-port RAM and multiplier blocks"
 )
 def test_netlist_of_an_ultraplus() -> None:
     """Feature memory in single-port RAM, accumulators in multiplier blocks, as in a build."""
