@@ -30,8 +30,8 @@ BOARD = Board(
     resources=Resources(lut=5280, flip_flops=5280, block_ram=30, block_ram_bits=4096),
     bitstream="top.bin",
     programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
-    # With -dsp, yosys also narrows what is no multiplication: 3 % of the logic cells.
-    tool_options=(("synth_opts", "-dsp"), ("nextpnr_opts", "--placer static --no-tmdriv")),
+    # Not -dsp: that pass of Yosys takes the accumulators in SB_MAC16 for multiplications and changes what they compute.
+    tool_options=(("nextpnr_opts", "--placer static --no-tmdriv")),
     leds=1,
     config=FabricConfig(
         name="icebreaker",

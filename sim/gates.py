@@ -46,16 +46,15 @@ def GateLevelLink(
     text = core_verilog(config, device) if verilog is None else verilog
     if progress is not None:
         progress(f"Yosys: {FABRICS[fabric][0]}")
-    netlist = synthesise(text, fabric, device)
+    netlist = synthesise(text, fabric)
     return VerilatorLink(config, wave, verilog=netlist, libraries=(cell_models(fabric),), progress=progress)
 
 
-def synthesise(verilog: str, fabric: str, device: str = "") -> str:
+def synthesise(verilog: str, fabric: str) -> str:
     """The netlist, in Verilog, of a design whose top module is ``top``; cached by content."""
     yosys = find_yosys()
     version = subprocess.run([*yosys, "-V"], capture_output=True, text=True, check=False).stdout
-    options = " -dsp" if device.startswith("iCE40UP") else ""  # as its build has
-    script = f"{FABRICS[fabric][0]}{options}; write_verilog -noattr -noexpr netlist.v"
+    script = f"{FABRICS[fabric][0]}; write_verilog -noattr -noexpr netlist.v"
 
     def make(folder: Path) -> None:
         (folder / "top.v").write_text(verilog)
