@@ -31,7 +31,7 @@ BOARD = Board(
     bitstream="top.bin",
     programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
     # Not -dsp: that pass of Yosys takes the accumulators in SB_MAC16 for multiplications and changes what they compute.
-    tool_options=(("nextpnr_opts", "--placer static --no-tmdriv")),
+    tool_options=(("nextpnr_opts", "--placer static --no-tmdriv"),),
     leds=1,
     config=FabricConfig(
         name="icebreaker",
