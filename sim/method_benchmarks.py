@@ -31,13 +31,13 @@ ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
 
 def methods(
     model: str, data_dir: str | None, output: str, epochs: int | None, seeds: int, rows: str | None, simulate: int,
-    seed: int, progress_bar: Progress,
+    seed: int, progress_bar: Progress, precision: str | None = None,
 ) -> dict[str, Any]:
     """Train a network by every method, and run those that have an integer graph through Verilator.
 
     Checkpoints in the folder ``output`` are continued, or taken as they are when complete, so that the command can be
     repeated until everything is there. Seeds count up from ``seed``; ``simulate`` images run on the circuit, on the
-    network of the first one.
+    network of the first one. ``precision`` is that of the training, but MLS always has float32.
     """
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.methods import Method
@@ -59,8 +59,8 @@ def methods(
                 path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
                 result = train(TrainConfig(
                     dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1], gradient_bits=bits[2],
-                    method=Method(name=method), epochs=epochs, seed=number, data_dir=data_dir, output=path,
-                    resume=path.exists(), progress=False))  # fmt: skip
+                    method=Method(name=method), epochs=epochs, precision="float32" if method == "mls" else precision,
+                    seed=number, data_dir=data_dir, output=path, resume=path.exists(), progress=False))  # fmt: skip
                 accuracies.append(result.test_accuracy)
                 seconds.append(sum(metrics.seconds for metrics in result.history))
                 if number == seed and simulate and bits[0] != 32:

@@ -11,10 +11,12 @@ max(t - T, 0), which pulls norms under their limit. The integer graph holds the 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .autograd import Function, inside
 from .layers import QuantConv2d, QuantLinear, QuantWeight
 
 __all__ = ["BoundedConv2d", "BoundedLinear", "BoundedWeight", "accumulator_width", "norm_limit"]
@@ -40,16 +42,16 @@ def accumulator_width(low: int, high: int) -> int:
     return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
 
 
-class _TowardZero(torch.autograd.Function):
+class _TowardZero(Function):
     """Truncation and clip; the gradient is 1 inside the clip."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, low: int, high: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward((x >= low) & (x <= high))
+    def forward(ctx: Any, x: Tensor, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(inside(x, low, high))
         return x.trunc().clamp_(low, high)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return grad * ctx.saved_tensors[0], None, None
 
 
@@ -95,8 +97,7 @@ class BoundedWeight(QuantWeight):
         norm = self.weight.abs().sum(over, keepdim=True).clamp(min=1e-30)
         exponent = torch.minimum(self.log_norm, self._limit()) - self.log_scale
         high = (1 << self.weight_bits - 1) - 1
-        return _TowardZero.apply(  # type: ignore[no-untyped-call, no-any-return]
-            torch.exp2(exponent) * (self.weight / norm), -high - 1, high)
+        return _TowardZero.call(torch.exp2(exponent) * (self.weight / norm), -high - 1, high)
 
     def quantized_weight(self) -> Tensor:
         return self._integers() * torch.exp2(self.log_scale)

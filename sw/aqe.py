@@ -21,9 +21,12 @@ would all be 0 otherwise; the schedule of alpha is `alpha_schedule`.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from .autograd import Function, clip_gradient
 
 __all__ = [
     "WEIGHT_RANGE",
@@ -33,6 +36,7 @@ __all__ = [
     "level_integers",
     "normalize_weight",
     "quantize_asymptotic",
+    "quantize_weight",
     "quantized_integers",
 ]
 
@@ -69,36 +73,63 @@ def _boundaries(bits: int, delta: float | None) -> list[float]:
 
 
 def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tensor:
-    """h(a) as integers of `level_integers` in the dtype of ``a``, any shape.
+    """h(a) as integers of `level_integers` in the dtype of ``a``, values in [-1, 1] of any shape.
 
     Raises
     ------
     ValueError
         For bits or delta out of range.
     """
+    # Every result has the strides of its input: a convolution takes its layout, and so its speed, from its weight.
     if check_aqe_bits("level", bits) == 1:
-        return torch.where(a >= 0, 1.0, -1.0).to(a.dtype)
+        return torch.ge(a, 0, out=torch.empty_like(a)).mul_(2).sub_(1)
+    if bits == 2 and delta is None:
+        return torch.round(a, out=torch.empty_like(a)).add_(0.0)    # half to even is 0, the smaller; -0 + 0 is +0
     integers, _ = level_integers(bits)
     positive = [value for value in integers if value >= 0]
-    magnitude = a.abs()
-    result = torch.zeros_like(a)
+    magnitude = torch.abs(a, out=torch.empty_like(a))
+    result, above = torch.zeros_like(a), torch.empty_like(a)
     for boundary, (low, high) in zip(_boundaries(bits, delta), pairwise(positive), strict=True):
-        result.add_(magnitude > boundary, alpha=high - low)
-    return result.copysign_(a).add_(0.0)    # -0 + 0 is +0
+        result.add_(torch.gt(magnitude, boundary, out=above), alpha=high - low)
+    return result.copysign_(a).add_(0.0)
 
 
-class _Asymptotic(torch.autograd.Function):
+def _estimate(a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
+    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``, which is overwritten."""
+    clipped = a.clamp_(-1.0, 1.0)
+    h = quantized_integers(clipped, bits, delta)
+    if bits > 2:
+        h.div_(level_integers(bits)[1])
+    return h if alpha == 1 else h.mul_(alpha).add_(clipped, alpha=1 - alpha)
+
+
+class _Asymptotic(Function):
     @staticmethod
-    def forward(ctx, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:  # type: ignore[no-untyped-def]
-        clipped = a.clamp(-1.0, 1.0)
-        ctx.save_for_backward(clipped == a)
+    def forward(ctx: Any, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
+        ctx.save_for_backward(a)
         ctx.alpha = alpha
-        h = quantized_integers(clipped, bits, delta).div_(level_integers(bits)[1])
-        return h if alpha == 1 else h.mul_(alpha).add_(clipped, alpha=1 - alpha)
+        return _estimate(a.clone(), bits, alpha, delta)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[no-untyped-def, override]
-        return grad * ctx.saved_tensors[0] * (2 * ctx.alpha), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return clip_gradient(grad, ctx.saved_tensors[0], -1).mul_(2 * ctx.alpha), None, None, None
+
+
+class _AsymptoticWeight(Function):
+    """`quantize_asymptotic` of `normalize_weight`."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
+        factor = _weight_factor(weight)
+        normal = torch.mul(weight, factor, out=torch.empty_like(weight))
+        ctx.save_for_backward(normal, factor)
+        ctx.alpha = alpha
+        return _estimate(normal.clone(), bits, alpha, delta)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        normal, factor = ctx.saved_tensors
+        return clip_gradient(grad, normal, -1).mul_(2 * ctx.alpha * factor), None, None, None
 
 
 def quantize_asymptotic(a: Tensor, bits: int, alpha: float = 1.0, delta: float | None = None) -> Tensor:
@@ -118,17 +149,31 @@ def quantize_asymptotic(a: Tensor, bits: int, alpha: float = 1.0, delta: float |
     ValueError
         For a value out of range.
     """
+    _check(bits, alpha)
+    return _Asymptotic.call(a, bits, float(alpha), delta)
+
+
+def quantize_weight(weight: Tensor, bits: int, alpha: float = 1.0, delta: float | None = None) -> Tensor:
+    """`quantize_asymptotic` of a layer's `normalize_weight`, same shape; parameters and errors as there."""
+    _check(bits, alpha)
+    return _AsymptoticWeight.call(weight, bits, float(alpha), delta)
+
+
+def _check(bits: int, alpha: float) -> None:
     check_aqe_bits("level", bits)
     if not 0 < alpha <= 1:
         raise ValueError(f"alpha must be above 0 and at most 1, not {alpha!r}")
-    return _Asymptotic.apply(a, bits, float(alpha), delta)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _weight_factor(weight: Tensor) -> Tensor:
+    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
+    mean = weight.detach().abs().mean(dtype=torch.float64)
+    return torch.where(mean > 0, 1 / (WEIGHT_RANGE * mean), 0.0).to(weight.dtype)
 
 
 def normalize_weight(weight: Tensor) -> Tensor:
     """``w / (WEIGHT_RANGE E|w|)`` with E over the layer, a constant of the backward pass. All-zero layer: zeros."""
-    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
-    mean = weight.detach().abs().mean(dtype=torch.float64)
-    return weight * torch.where(mean > 0, 1 / (WEIGHT_RANGE * mean), 0.0).to(weight.dtype)
+    return weight * _weight_factor(weight)
 
 
 def check_schedule(start: float, reach: float) -> None:

@@ -56,7 +56,7 @@ class TrainConfig:
         Names in `datasets.DATASETS` and `models.MODELS`; they must belong together.
     weight_bits, activation_bits, gradient_bits : int
         1 to 8, or 32 for float.
-    epochs, batch_size, learning_rate, optimizer, shift
+    epochs, batch_size, learning_rate, optimizer, shift, precision
         ``None`` takes the network's recipe; the optimizer is ``adam`` or ``sgd`` (momentum 0.9). The
         learning rate falls to zero along a cosine over all epochs.
     method : Method
@@ -93,6 +93,7 @@ class TrainConfig:
     learning_rate: float | None = None
     optimizer: str | None = None
     shift: float | None = None
+    precision: str | None = None
     method: Method = DOREFA
     seed: int = 0
     data_dir: str | Path | None = None
@@ -125,6 +126,11 @@ class TrainConfig:
             raise ValueError(f"optimizer must be 'adam' or 'sgd', not {recipe.optimizer!r}")
         if not 0 <= recipe.shift < math.inf:
             raise ValueError(f"shift must be at least 0 pixels, not {recipe.shift!r}")
+        if recipe.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', not {recipe.precision!r}")
+        if self.method.name == "mls" and recipe.precision != "float32":
+            raise ValueError("method 'mls' rounds values itself: precision must be 'float32', not "
+                             f"{recipe.precision!r}")
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be 0 to 2**63 - 1, not {self.seed!r}")
         if self.resume and self.output is None:

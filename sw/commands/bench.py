@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods.add_argument("--model", default="lenet", metavar="NAME")
     methods.add_argument("--data-dir", metavar="DIR")
     methods.add_argument("--epochs", type=int, help="default: the model's own")
+    methods.add_argument("--precision", metavar="NAME", help="of training; default: the model's own")
     methods.add_argument("--seeds", type=int, default=3, metavar="N")
     methods.add_argument("--rows", metavar="NAME;...", help='some rows of the table, as "float; AQE 2-2"')
     methods.add_argument("--simulate", type=int, default=100, metavar="N", help="images through Verilator")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module = method_benchmarks if args.figure in ("methods", "overhead") else benchmarks
     figure = networks if args.figure == "networks" else getattr(module, args.figure)
     names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint", "epochs",
-             "seeds", "rows", "repeats")  # fmt: skip
+             "seeds", "rows", "repeats", "precision")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
         chosen = args.board is not None or args.config is not None
