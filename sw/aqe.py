@@ -84,23 +84,25 @@ def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tens
     if check_aqe_bits("level", bits) == 1:
         return torch.ge(a, 0, out=torch.empty_like(a)).mul_(2).sub_(1)
     if bits == 2 and delta is None:
-        return torch.round(a, out=torch.empty_like(a)).add_(0.0)    # half to even is 0, the smaller; -0 + 0 is +0
+        return torch.round(a, out=torch.empty_like(a))      # half to even is 0, the smaller
     integers, _ = level_integers(bits)
     positive = [value for value in integers if value >= 0]
-    magnitude = torch.abs(a, out=torch.empty_like(a))
-    result, above = torch.zeros_like(a), torch.empty_like(a)
-    for boundary, (low, high) in zip(_boundaries(bits, delta), pairwise(positive), strict=True):
+    magnitude, above = torch.abs(a, out=torch.empty_like(a)), torch.empty_like(a)
+    least, *others = _boundaries(bits, delta)
+    result = torch.gt(magnitude, least, out=torch.empty_like(a))      # the least positive level is 1
+    for boundary, (low, high) in zip(others, pairwise(positive[1:]), strict=True):
         result.add_(torch.gt(magnitude, boundary, out=above), alpha=high - low)
-    return result.copysign_(a).add_(0.0)
+    return result.copysign_(a)
 
 
 def _estimate(a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
-    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``, which is overwritten."""
-    clipped = a.clamp_(-1.0, 1.0)
+    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``."""
+    clipped = torch.clamp(a, -1.0, 1.0, out=torch.empty_like(a))
     h = quantized_integers(clipped, bits, delta)
-    if bits > 2:
-        h.div_(level_integers(bits)[1])
-    return h if alpha == 1 else h.mul_(alpha).add_(clipped, alpha=1 - alpha)
+    factor = alpha / level_integers(bits)[1]        # division by a power of two is exact
+    if factor != 1:
+        h.mul_(factor)
+    return h if alpha == 1 else h.add_(clipped, alpha=1 - alpha)
 
 
 class _Asymptotic(Function):
@@ -108,7 +110,7 @@ class _Asymptotic(Function):
     def forward(ctx: Any, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
         ctx.save_for_backward(a)
         ctx.alpha = alpha
-        return _estimate(a.clone(), bits, alpha, delta)
+        return _estimate(a, bits, alpha, delta)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -124,7 +126,7 @@ class _AsymptoticWeight(Function):
         normal = torch.mul(weight, factor, out=torch.empty_like(weight))
         ctx.save_for_backward(normal, factor)
         ctx.alpha = alpha
-        return _estimate(normal.clone(), bits, alpha, delta)
+        return _estimate(normal, bits, alpha, delta)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:

@@ -316,17 +316,18 @@ def _integer_gradient(grad: Tensor, bits: int, generator: torch.Generator | None
                       conventions: Conventions) -> tuple[Tensor, Tensor]:
     """Codes as integer-valued floats, and the scale of each sample shaped (N, 1, 1, ...)."""
     n = levels(bits)
-    peak = grad.abs().amax(dim=tuple(range(1, grad.dim())), keepdim=True) if grad.dim() > 1 else grad.abs()
+    peak = grad.abs()
+    if grad.dim() > 1:
+        peak = peak.amax(dim=tuple(range(1, grad.dim())), keepdim=True)
     # A sample whose gradient is all zero has scale 0, so its value is 0 whatever its codes are.
-    unit = 0.5 * (grad / torch.where(peak > 0, peak, torch.ones_like(peak))) + 0.5
-    scaled = unit.mul_(n)
+    scaled = torch.div(grad, torch.where(peak > 0, peak, torch.ones_like(peak))).mul_(0.5).add_(0.5).mul_(n)
     if conventions.gradient_noise:
         device = grad.device if generator is None else generator.device
         noise = torch.rand(grad.shape, generator=generator, device=device, dtype=grad.dtype)
-        scaled.add_(noise.to(grad.device).sub_(0.5))
+        scaled.add_(noise.sub_(0.5).to(grad.device))
     if conventions.gradient_clip:
         scaled.clamp_(0.0, n)
-    codes = _round(scaled, conventions.rounding)
+    codes = scaled.round_() if conventions.rounding == "even" else scaled.add_(0.5).floor_()
     return codes.mul_(2).sub_(n), peak / n
 
 
