@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last-bits", type=int, metavar="W", help="weight bits of the last layer; 32: float")
     parser.add_argument("--element", default="2,1", metavar="E,M", help="exponent and mantissa bits (mls)")
     parser.add_argument("--epochs", type=int, help="default: the model's own")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda or auto; default: cpu")
+    parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16, or float16 on a GPU; the model's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
     parser.add_argument("--log", metavar="FILE.csv", help="a line for each epoch")
@@ -34,6 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.sw.datasets import DATASETS
     from dorefabric.sw.methods import Method
     from dorefabric.sw.models import MODELS
+    from dorefabric.sw.parallel import first_process
     from dorefabric.sw.train import TrainConfig, train
 
     if args.model not in MODELS:
@@ -53,10 +56,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         config = TrainConfig(
             dataset=dataset, model=args.model, weight_bits=weight_bits, activation_bits=activation_bits,
             gradient_bits=gradient_bits, method=method, epochs=args.epochs, seed=args.seed, data_dir=args.data_dir,
-            output=args.output, log=args.log, resume=args.resume,
+            device=args.device, precision=args.precision, output=args.output, log=args.log, resume=args.resume,
         )  # fmt: skip
     except ValueError as error:
         raise DorefabricError(str(error)) from None
-    result = train(config)
+    try:
+        result = train(config)
+    except DorefabricError:
+        if first_process():
+            raise
+        raise SystemExit(2) from None       # one message is enough
+    if not first_process():
+        args.json = None
+        return {}
     console.print(f"{args.output}: test accuracy {100 * result.test_accuracy:.2f} %")
     return {"output": args.output, "test_accuracy": result.test_accuracy, "history": result.history}
