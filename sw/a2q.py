@@ -93,7 +93,7 @@ class BoundedWeight(QuantWeight):
     centred: bool = False
 
     def bound(self, accumulator_bits: int, input_bits: int, centred: bool = False) -> None:
-        """Set P, N and the method, and start from the weight as it is, a channel's largest being the largest integer."""
+        """Set P, N and the method, and start from the weight as it is, its largest being the largest integer."""
         if not 2 <= self.weight_bits <= 8:
             raise ValueError(f"weight bits of A2Q must be 2 to 8, not {self.weight_bits}")
         norm_limit(accumulator_bits, input_bits, centred=centred)
