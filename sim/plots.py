@@ -64,8 +64,8 @@ def plot_methods(report: dict[str, Any], output: str | Path) -> None:
         percent = [100 * value for value in row["accuracies"]]
         mean = sum(percent) / len(percent)
         if weight == FLOAT_BITS:
-            style = {"color": "black", "linestyle": "-" if row["method"] == "dorefa" else ":"}
-            axes.axhline(mean, label=f"{row['name']}, {mean:.2f} %", **style)
+            line = "-" if row["method"] == "dorefa" else ":"
+            axes.axhline(mean, label=f"{row['name']}, {mean:.2f} %", color="black", linestyle=line)
             continue
         x = weight * activation
         taken[x] = taken.get(x, -1) + 1        # points of as many plane pairs stand side by side

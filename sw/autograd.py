@@ -39,4 +39,5 @@ def clip_gradient(grad: Tensor, x: Tensor, low: float) -> Tensor:
 
 def inside(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """1 where ``low <= x <= high``, else 0, in the type of ``x``: a mask to multiply gradients with."""
-    return torch.eq(torch.clamp(x, low, high), x, out=torch.empty_like(x))  # type: ignore[call-overload, no-any-return]
+    clipped: Tensor = torch.clamp(x, low, high)  # type: ignore[arg-type]
+    return torch.eq(clipped, x, out=torch.empty_like(x))
