@@ -32,6 +32,7 @@ __all__ = [
     "WEIGHT_RANGE",
     "alpha_schedule",
     "check_aqe_bits",
+    "check_delta",
     "check_schedule",
     "level_integers",
     "normalize_weight",
@@ -66,10 +67,17 @@ def _boundaries(bits: int, delta: float | None) -> list[float]:
     positive = [value / one for value in integers if value >= 0]
     boundaries = [(a + b) / 2 for a, b in pairwise(positive)]
     if delta is not None:
-        if not 0 <= delta < positive[1]:
-            raise ValueError(f"delta must be at least 0 and below the least level {positive[1]}, not {delta!r}")
+        check_delta(bits, delta)
         boundaries[0] = delta
     return boundaries
+
+
+def check_delta(bits: int, delta: float) -> None:
+    """`ValueError` unless magnitudes up to ``delta`` can be 0 at these bits, 2 or more."""
+    integers, one = level_integers(bits)
+    least = min(value for value in integers if value > 0) / one
+    if not 0 <= delta < least:
+        raise ValueError(f"delta must be at least 0 and below the least level {least}, not {delta!r}")
 
 
 def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tensor:

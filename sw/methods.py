@@ -118,6 +118,9 @@ class Method:
         if self.name == "aqe":
             aqe.check_aqe_bits("weight", weight_bits)
             aqe.check_aqe_bits("activation", activation_bits)
+            if self.delta is not None:
+                for layer_bits in {weight_bits, activation_bits} - {1}:
+                    aqe.check_delta(layer_bits, self.delta)
         if self.name in BOUNDED:
             if not 2 <= weight_bits <= 8 or activation_bits == FLOAT_BITS:
                 raise ValueError(f"method {self.name!r} needs weight bits 2 to 8 and activation bits 1 to 8, not "

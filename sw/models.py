@@ -57,11 +57,11 @@ def _network(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
-def _conv(bits: Bits, cin: int, cout: int, kernel: int, padding: int = 0, *, pool: bool = False,
+def _conv(bits: Bits, cin: int, cout: int, kernel: int, padding: int = 0, *, stride: int = 1, pool: bool = False,
           first: bool = False) -> nn.Module:
     """Convolution, batch norm, 2x2 max pool if asked for, activation."""
     gradient = FLOAT_BITS if first else bits.gradient
-    conv = QuantConv2d(cin, cout, kernel, padding=padding, weight_bits=bits.weight, gradient_bits=gradient)
+    conv = QuantConv2d(cin, cout, kernel, stride, padding, weight_bits=bits.weight, gradient_bits=gradient)
     return _network(
         conv=conv, norm=_norm(nn.BatchNorm2d, cout), **({"pool": nn.MaxPool2d(2)} if pool else {}),
         act=QuantActivation(bits.activation),
@@ -210,12 +210,25 @@ def _cifar_small(bits: Bits) -> nn.Module:
     )
 
 
+def _cifar_mini(bits: Bits) -> nn.Module:
+    """CIFAR-10 in minutes on one processor core, for comparing methods: 7.7 million products an image."""
+    return _network(
+        image=QuantInput(8),
+        conv1=_conv(bits, 3, 32, 5, 2, stride=2, first=True),    # 32 x 16 x 16
+        conv2=_conv(bits, 32, 64, 3, 1, pool=True),              # 64 x 8 x 8
+        conv3=_conv(bits, 64, 64, 3, 1, pool=True),              # 64 x 4 x 4
+        flatten=nn.Flatten(),
+        output=QuantLinear(64 * 4 * 4, CLASSES, bits.last_weight),
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     "digits": ModelSpec("digits", (1, 8, 8), _digits),
     "resnet-digits": ModelSpec("digits", (1, 8, 8), ResidualDigits),
     "mlp": ModelSpec("mnist", (1, 28, 28), _mlp),
     "lenet": ModelSpec("mnist", (1, 28, 28), _lenet),
     "cifar-small": ModelSpec("cifar10", (3, 32, 32), _cifar_small),
+    "cifar-mini": ModelSpec("cifar10", (3, 32, 32), _cifar_mini),
     "resnet20": ModelSpec("cifar10", (3, 32, 32), _resnet20),
     "cnv": ModelSpec("cifar10", (3, 32, 32), _cnv),
     "svhn": ModelSpec("svhn", (3, 40, 40), _svhn),
