@@ -93,21 +93,33 @@ def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tens
         return torch.ge(a, 0, out=torch.empty_like(a)).mul_(2).sub_(1)
     if bits == 2 and delta is None:
         return torch.round(a, out=torch.empty_like(a))      # half to even is 0, the smaller
-    integers, _ = level_integers(bits)
-    positive = [value for value in integers if value >= 0]
-    magnitude, above = torch.abs(a, out=torch.empty_like(a)), torch.empty_like(a)
+    return _levels_of(torch.abs(a, out=torch.empty_like(a)), a, bits, delta)
+
+
+def _levels_of(magnitude: Tensor, a: Tensor, bits: int, delta: float | None) -> Tensor:
+    """`quantized_integers` for more than 1 bit, of values ``a`` and their magnitudes, which are overwritten."""
+    positive = [value for value in level_integers(bits)[0] if value >= 0]
     least, *others = _boundaries(bits, delta)
     result = torch.gt(magnitude, least, out=torch.empty_like(a))      # the least positive level is 1
-    for boundary, (low, high) in zip(others, pairwise(positive[1:]), strict=True):
-        result.add_(torch.gt(magnitude, boundary, out=above), alpha=high - low)
+    above = torch.empty_like(a) if len(others) > 1 else magnitude
+    for place, (boundary, (low, high)) in enumerate(zip(others, pairwise(positive[1:]), strict=True)):
+        last = place == len(others) - 1
+        result.add_(torch.gt(magnitude, boundary, out=magnitude if last else above), alpha=high - low)
     return result.copysign_(a)
 
 
-def _estimate(a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
-    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``."""
-    clipped = torch.clamp(a, -1.0, 1.0, out=torch.empty_like(a))
+def _estimate(a: Tensor, bits: int, alpha: float, delta: float | None, buffer: Tensor) -> Tensor:
+    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``; ``buffer``, of the same strides, is overwritten."""
+    one = level_integers(bits)[1]
+    if alpha == 1 and bits > 1 and (bits > 2 or delta is not None):
+        # What is beyond 1 lies above every boundary, so that it needs no clipping.
+        h = _levels_of(torch.abs(a, out=buffer), a, bits, delta)
+        return h if one == 1 else h.div_(one)
+    clipped = torch.clamp(a, -1.0, 1.0, out=buffer)
+    if alpha == 1 and bits == 2:
+        return clipped.round_()
     h = quantized_integers(clipped, bits, delta)
-    factor = alpha / level_integers(bits)[1]        # division by a power of two is exact
+    factor = alpha / one        # division by a power of two is exact
     if factor != 1:
         h.mul_(factor)
     return h if alpha == 1 else h.add_(clipped, alpha=1 - alpha)
@@ -118,7 +130,7 @@ class _Asymptotic(Function):
     def forward(ctx: Any, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
         ctx.save_for_backward(a)
         ctx.alpha = alpha
-        return _estimate(a, bits, alpha, delta)
+        return _estimate(a, bits, alpha, delta, torch.empty_like(a))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -130,11 +142,12 @@ class _AsymptoticWeight(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
-        factor = _weight_factor(weight)
+        buffer = torch.empty_like(weight)       # fresh memory costs as much as an operation on it
+        factor = _weight_factor(weight, buffer)
         normal = torch.mul(weight, factor, out=torch.empty_like(weight))
         ctx.save_for_backward(normal, factor)
         ctx.alpha = alpha
-        return _estimate(normal, bits, alpha, delta)
+        return _estimate(normal, bits, alpha, delta, buffer)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -175,15 +188,15 @@ def _check(bits: int, alpha: float) -> None:
         raise ValueError(f"alpha must be above 0 and at most 1, not {alpha!r}")
 
 
-def _weight_factor(weight: Tensor) -> Tensor:
+def _weight_factor(weight: Tensor, buffer: Tensor) -> Tensor:
     # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
-    mean = weight.detach().abs().mean(dtype=torch.float64)
+    mean = torch.abs(weight.detach(), out=buffer).mean(dtype=torch.float64)
     return torch.where(mean > 0, 1 / (WEIGHT_RANGE * mean), 0.0).to(weight.dtype)
 
 
 def normalize_weight(weight: Tensor) -> Tensor:
     """``w / (WEIGHT_RANGE E|w|)`` with E over the layer, a constant of the backward pass. All-zero layer: zeros."""
-    return weight * _weight_factor(weight)
+    return weight * _weight_factor(weight, torch.empty_like(weight))
 
 
 def check_schedule(start: float, reach: float) -> None:

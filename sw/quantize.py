@@ -143,20 +143,21 @@ def _half_codes(squashed: Tensor, peak: Tensor, n: int, conventions: Conventions
     return (scaled.round_() if conventions.rounding == "even" else scaled.add_(0.5).floor_()).sub_(0.5 * n)
 
 
-def _binary_scale(weight: Tensor, conventions: Conventions) -> Tensor:
-    """E|w|: a scalar, or one for each output channel shaped (out, 1, ...)."""
+def _binary_scale(weight: Tensor, conventions: Conventions, buffer: Tensor | None = None) -> Tensor:
+    """E|w|: a scalar, or one for each output channel shaped (out, 1, ...). ``buffer`` is overwritten."""
+    # With the strides of the weight: a convolution takes its layout, and so the speed of what follows, from them.
+    magnitude = torch.abs(weight, out=torch.empty_like(weight) if buffer is None else buffer)
     over = _over(weight, conventions)
     if not over:
-        return weight.abs()
+        return magnitude.clone()
     # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
     keep = conventions.weight_scale == "channel"
-    return weight.abs().mean(over, keepdim=keep, dtype=torch.float64).to(weight.dtype)
+    return magnitude.mean(over, keepdim=keep, dtype=torch.float64).to(weight.dtype)
 
 
-def _signed(weight: Tensor, value: Tensor, conventions: Conventions) -> Tensor:
-    """``sign(w) * value``."""
-    # Into the strides of the weight: a convolution takes its layout, and so the speed of what follows, from them.
-    result = torch.ge(weight, 0, out=torch.empty_like(weight)).mul_(2 * value).sub_(value)
+def _signed(weight: Tensor, value: Tensor, conventions: Conventions, buffer: Tensor | None = None) -> Tensor:
+    """``sign(w) * value``, in ``buffer`` if there is one."""
+    result = torch.ge(weight, 0, out=torch.empty_like(weight) if buffer is None else buffer).mul_(2 * value).sub_(value)
     if conventions.sign_of_zero != 1:
         result = torch.where(weight == 0, value * conventions.sign_of_zero, result)
     return result
@@ -165,7 +166,8 @@ def _signed(weight: Tensor, value: Tensor, conventions: Conventions) -> Tensor:
 class _BinaryWeight(Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, conventions: Conventions) -> Tensor:
-        return _signed(weight, _binary_scale(weight, conventions), conventions)
+        buffer = torch.empty_like(weight)       # fresh memory costs as much as an operation on it
+        return _signed(weight, _binary_scale(weight, conventions, buffer), conventions, buffer)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -200,7 +202,7 @@ class _MultibitWeight(Function):
             signs = torch.where(found.abs() >= peak, found.sign(), 0.0)
             share = torch.dot(flat.view(-1), values.view(-1)) / peak / signs.count_nonzero().clamp(min=1)
             flat[rows] -= signs * share
-        return torch.ops.aten.tanh_backward(result, squashed), None, None
+        return torch.ops.aten.tanh_backward.grad_input(result, squashed, grad_input=result), None, None
 
 
 def quantize_weight(weight: Tensor, bits: int, conventions: Conventions = AUTHORS) -> Tensor:
