@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from dorefabric.hw.errors import DorefabricError
 
@@ -151,10 +152,10 @@ def _float_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | No
     to_input = to_weight = None
     if ctx.needs_input_grad[0]:
         layer._host("input gradient", ctx.macs)
-        to_input = torch.nn.grad.conv2d_input(list(x.shape), weight, grad, window.stride, window.padding)
+        to_input = conv2d_input(list(x.shape), weight, grad, window.stride, window.padding)
     if ctx.needs_input_grad[1]:
         layer._host("weight gradient", ctx.macs)
-        to_weight = torch.nn.grad.conv2d_weight(x, list(weight.shape), grad, window.stride, window.padding)
+        to_weight = conv2d_weight(x, list(weight.shape), grad, window.stride, window.padding)
     return to_input, to_weight, None
 
 
@@ -198,8 +199,7 @@ def train_on_array(model: nn.Module, products: Products) -> Meter:
             if not isinstance(module, QuantWeight) or module.weight_bits == FLOAT_BITS:
                 hosted.append((name, module))
                 continue
-            _check(name, module, input_bits)
-            twin = _twin(module)
+            twin = _twin(_checked(name, module, input_bits))
             twin.products, twin.meter, twin.label, twin.input_bits = products, meter, name, input_bits
             swapped[id(module)] = twin.train(module.training)
     for parent in list(model.modules()):
@@ -211,12 +211,11 @@ def train_on_array(model: nn.Module, products: Products) -> Meter:
     return meter
 
 
-def _check(name: str, layer: nn.Module, input_bits: int) -> None:
-    """`ArrayLayerError` for what the array does not train."""
-    if type(layer) not in (QuantConv2d, QuantLinear):
+def _checked(name: str, layer: nn.Module, input_bits: int) -> QuantConv2d | QuantLinear:
+    """The layer; `ArrayLayerError` where the array does not train it."""
+    if not isinstance(layer, QuantConv2d | QuantLinear) or type(layer) not in (QuantConv2d, QuantLinear):
         raise ArrayLayerError(f"{name}: {type(layer).__name__} is not trained on the array; only the layers of "
                               f"DoReFa-Net are")  # fmt: skip
-    assert isinstance(layer, QuantConv2d | QuantLinear)
     if input_bits == FLOAT_BITS:
         kind = "float weights and activations" if layer.gradient_bits == FLOAT_BITS else \
             f"{layer.gradient_bits}-bit gradients"
@@ -234,6 +233,7 @@ def _check(name: str, layer: nn.Module, input_bits: int) -> None:
                 raise ArrayLayerError(f"{name}: {option} must be {wanted} to train on the array, not {value!r}")
         if isinstance(layer.padding, str):
             raise ArrayLayerError(f"{name}: padding must be numbers to train on the array, not {layer.padding!r}")
+    return layer
 
 
 def _twin(layer: QuantConv2d | QuantLinear) -> ArrayConv2d | ArrayLinear:

@@ -148,13 +148,13 @@ def plan_product(config: FabricConfig, size: Tile) -> Plan:
     for chunks in range(_chunks(longest, config), 0, -1):
         length = min(longest, chunks * config.lanes)
         planes = _planes(Tile(1, 1, length, *_bits(size)), config)
-        if size.filter_bits * chunks <= config.weight_depth:
-            if size.pixel_bits * chunks + planes <= config.feature_depth:
-                break
+        features = size.pixel_bits * chunks + planes
+        if size.filter_bits * chunks <= config.weight_depth and features <= config.feature_depth:
+            break
     else:
         raise MatrixError(
             f"{size.pixel_bits}-bit pixels by {size.filter_bits}-bit filters need a weight_depth of at least "
-            f"{size.filter_bits} and a feature_depth of at least {size.pixel_bits + planes}, not {config.weight_depth} "
+            f"{size.filter_bits} and a feature_depth of at least {features}, not {config.weight_depth} "
             f"and {config.feature_depth}: generate a larger configuration"
         )
     length = _even(size.length, length, config.lanes)

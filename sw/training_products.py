@@ -25,6 +25,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from .matrix_unit import Codes, MatrixUnit, Usage
 from .packing import unfold
@@ -52,7 +53,10 @@ class Products(Protocol):
     """What computes the sums. All arrays are int64; ``activations`` (N, C, H, W), ``weights`` (O, C, kh, kw) odd,
     ``gradients`` (N, O, H', W') odd; bits are those of the codes."""
 
-    usage: Usage
+    @property
+    def usage(self) -> Usage:
+        """What all products so far have cost."""
+        ...
 
     def forward(self, activations: np.ndarray, activation_bits: int, weights: np.ndarray, weight_bits: int,
                 window: Window) -> np.ndarray:  # fmt: skip
@@ -148,13 +152,13 @@ class SoftwareProducts:
     def input_gradient(self, gradients: np.ndarray, gradient_bits: int, weights: np.ndarray, weight_bits: int,
                        window: Window, size: Pair) -> np.ndarray:  # fmt: skip
         shape = (len(gradients), weights.shape[1], *size)
-        return _integers(torch.nn.grad.conv2d_input(shape, _float(weights), _float(gradients), window.stride,
+        return _integers(conv2d_input(shape, _float(weights), _float(gradients), window.stride,
                                                     window.padding))  # fmt: skip
 
     def weight_gradient(self, gradients: np.ndarray, gradient_bits: int, activations: np.ndarray,
                         activation_bits: int, window: Window) -> np.ndarray:  # fmt: skip
         shape = (gradients.shape[1], activations.shape[1], *window.kernel)
-        parts = [torch.nn.grad.conv2d_weight(_float(a[None]), shape, _float(g[None]), window.stride, window.padding)
+        parts = [conv2d_weight(_float(a[None]), shape, _float(g[None]), window.stride, window.padding)
                  for g, a in zip(gradients, activations, strict=True)]  # fmt: skip
         return _integers(torch.stack(parts))
 
