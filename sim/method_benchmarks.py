@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.benchmarks import LAYERS_CONFIG, Progress
 
@@ -28,6 +29,12 @@ ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
 }
 """Method and bits of each row."""
 
+FURTHER_ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
+    "A2Q 4-4": ("a2q", (4, 4, 32)),
+    "learned clip 2-2": ("learned-clip", (2, 2, 32)),
+}
+"""Rows that are trained where they are named."""
+
 
 def methods(
     model: str, data_dir: str | None, output: str, epochs: int | None, seeds: int, rows: str | None, simulate: int,
@@ -44,26 +51,28 @@ def methods(
     from dorefabric.sw.models import MODELS
     from dorefabric.sw.train import TrainConfig, train
 
+    known = ROWS | FURTHER_ROWS
     chosen = list(ROWS) if rows is None else [name.strip() for name in rows.split(";")]
-    unknown = [name for name in chosen if name not in ROWS]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise DorefabricError(f"unknown row {unknown[0]!r}; known: {'; '.join(ROWS)}")
+        raise DorefabricError(f"unknown row {unknown[0]!r}; known: {'; '.join(known)}")
     dataset = MODELS[model].dataset
     images, _ = load_dataset(dataset, data_dir, "test")
     measured: list[dict[str, Any]] = []
     with progress_bar("trainings", len(chosen) * seeds) as done:
         for name in chosen:
-            method, bits = ROWS[name]
+            method, bits = known[name]
+            options = {"name": "dorefa", "learned_clip": True} if method == "learned-clip" else {"name": method}
             accuracies, seconds, differences = [], [], None
             for number in range(seed, seed + seeds):
                 path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
                 result = train(TrainConfig(
                     dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1], gradient_bits=bits[2],
-                    method=Method(name=method), epochs=epochs, seed=number, data_dir=data_dir, output=path,
+                    method=Method(**options), epochs=epochs, seed=number, data_dir=data_dir, output=path,
                     resume=path.exists(), progress=False))  # fmt: skip
                 accuracies.append(result.test_accuracy)
                 seconds.append(sum(metrics.seconds for metrics in result.history))
-                if number == seed and simulate and bits[0] != 32:
+                if number == seed and simulate and name != "float":
                     differences = _circuit(path, images[:simulate], progress_bar)
                 done(len(measured) * seeds + number - seed + 1)
             measured.append({"name": name, "method": method, "bits": bits, "epochs": len(result.history),
@@ -88,12 +97,16 @@ def _circuit(path: Path, images: np.ndarray, progress_bar: Progress) -> int:
     from dorefabric.sw.compile import compile_graph
     from dorefabric.sw.driver import Accelerator
     from dorefabric.sw.lower import lower
+    from dorefabric.sw.mls_layers import MlsConv2d
     from dorefabric.sw.model_file import load_model
     from dorefabric.sw.reference import evaluate_output
 
-    graph = lower(load_model(path), name=path.stem)
+    model = load_model(path)
     link = VerilatorLink(LAYERS_CONFIG)
     try:
+        if any(isinstance(module, MlsConv2d) for module in model.modules()):
+            return mls_differences(model, images, link, LAYERS_CONFIG, progress_bar)
+        graph = lower(model, name=path.stem)
         accelerator = Accelerator(link)
         accelerator.load(compile_graph(graph, LAYERS_CONFIG))
         with progress_bar("Verilator", len(images)) as done:
@@ -101,6 +114,31 @@ def _circuit(path: Path, images: np.ndarray, progress_bar: Progress) -> int:
     finally:
         link.close()
     return int(np.count_nonzero(actual != evaluate_output(graph, images)))
+
+
+def mls_differences(model: Any, images: np.ndarray, link: Any, config: FabricConfig, progress_bar: Progress) -> int:
+    """Values of every layer's output that differ between the golden model and a circuit; all images are one batch,
+    which shares the scales of tensors."""
+    import copy
+
+    import torch
+
+    from dorefabric.sw.matrix_unit import MatrixUnit
+    from dorefabric.sw.mls_arithmetic import array_multiply, mls_arithmetic
+
+    batch = torch.from_numpy(images).float() / 255
+    outputs: list[list[torch.Tensor]] = []
+    for unit in (None, MatrixUnit(link, config)):
+        network = copy.deepcopy(model)
+        layers = mls_arithmetic(network) if unit is None else mls_arithmetic(network, array_multiply(unit))
+        kept: list[torch.Tensor] = []
+        for layer in layers:
+            layer.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
+        with progress_bar("golden model" if unit is None else "circuit", 1) as done, torch.no_grad():
+            kept.append(network(batch))
+            done(1)
+        outputs.append(kept)
+    return sum(int((a != b).sum()) for a, b in zip(*outputs, strict=True))
 
 
 def overhead(model: str, repeats: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
