@@ -100,8 +100,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
     tables = report.pop("tables", [])
     if args.update is not None and tables:
-        words = [f"--{name} {getattr(args, name)}" for name in ("count", "board", "config", "bits") if
-                 getattr(args, name, None) is not None]  # fmt: skip
+        given = {name: getattr(args, name, None) for name in ("model", "count", "board", "config", "bits", "engine")}
+        words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}"
+                 for name, value in given.items() if value is not None]  # fmt: skip
         words += ["--simulate"] if getattr(args, "simulate", None) is True else []
         command = " ".join(["dorefabric bench", args.figure, *words])
         update(args.update, args.figure, markdown(tables, provenance(command, args.seed)))
