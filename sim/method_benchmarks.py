@@ -124,17 +124,19 @@ def mls_differences(model: Any, images: np.ndarray, link: Any, config: FabricCon
     import torch
 
     from dorefabric.sw.matrix_unit import MatrixUnit
-    from dorefabric.sw.mls_arithmetic import array_multiply, mls_arithmetic
+    from dorefabric.sw.mls import multiply_codes
+    from dorefabric.sw.mls_arithmetic import ArrayMultiply, MlsArithmetic, mls_arithmetic
 
     batch = torch.from_numpy(images).float() / 255
     outputs: list[list[torch.Tensor]] = []
-    for unit in (None, MatrixUnit(link, config)):
+    for name, multiply in (("golden model", multiply_codes), ("circuit", ArrayMultiply(MatrixUnit(link, config)))):
         network = copy.deepcopy(model)
-        layers = mls_arithmetic(network) if unit is None else mls_arithmetic(network, array_multiply(unit))
+        mls_arithmetic(network, multiply)
         kept: list[torch.Tensor] = []
-        for layer in layers:
-            layer.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
-        with progress_bar("golden model" if unit is None else "circuit", 1) as done, torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, MlsArithmetic):
+                layer.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
+        with progress_bar(name, 1) as done, torch.no_grad():
             kept.append(network(batch))
             done(1)
         outputs.append(kept)

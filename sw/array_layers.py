@@ -15,7 +15,6 @@ computes forward on the array and backward in floats on the host; a layer of flo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,42 +26,15 @@ from dorefabric.hw.errors import DorefabricError
 
 from .layers import QuantActivation, QuantConv2d, QuantInput, QuantLinear, QuantWeight
 from .matrix_unit import Usage
+from .meter import Meter, Work
 from .quantize import FLOAT_BITS, gradient_codes, levels
 from .training_products import Products, Window
 
-__all__ = ["ArrayConv2d", "ArrayLayerError", "ArrayLinear", "Meter", "Work", "train_on_array"]
+__all__ = ["ArrayConv2d", "ArrayLayerError", "ArrayLinear", "train_on_array"]
 
 
 class ArrayLayerError(DorefabricError, ValueError):
     """A layer whose products the array cannot compute, or an input that is no code; the message names the layer."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One sum of products of one layer.
-
-    kind : ``forward``, ``input gradient`` or ``weight gradient``; multiply_accumulates : of the layer's definition;
-    pair_operations : these times the bits of both operands, 0 on the host; usage : what it cost on the array
-    """
-
-    layer: str
-    kind: str
-    multiply_accumulates: int
-    pair_operations: int
-    usage: Usage
-    on_array: bool
-
-
-@dataclass
-class Meter:
-    """Collects the work of layers while they run."""
-
-    works: list[Work] = field(default_factory=list)
-
-    def take(self) -> list[Work]:
-        """What has been collected since the last call."""
-        works, self.works = self.works, []
-        return works
 
 
 class ArrayWeight(QuantWeight):

@@ -23,14 +23,14 @@ An all-zero tensor has S_tensor = 0 and stays zero.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MlsFormat", "MlsTensor", "Multiply", "mls_convolution", "mls_encode", "mls_linear", "mls_values",
-           "multiply_codes", "quantize_mls"]  # fmt: skip
+__all__ = ["MlsFormat", "MlsTensor", "Multiply", "mls_convolution", "mls_encode", "mls_input_gradient",
+           "mls_linear", "mls_values", "mls_weight_gradient", "multiply_codes", "quantize_mls"]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +223,50 @@ def mls_convolution(x: MlsTensor, weight: MlsTensor, *, stride: int | tuple[int,
         scale = x.group_scale.numpy()[:, channel] * weight.group_scale.numpy()[:, channel, 0, 0]  # (N, 1, C_out)
         outer += inside.reshape(outer.shape) * scale[:, :, None]
     result: np.ndarray = outer.transpose(0, 3, 1, 2) * _common_scale(x, weight)
+    return result
+
+
+def mls_input_gradient(error: MlsTensor, weight: MlsTensor, size: tuple[int, int], *, stride: tuple[int, int],
+                       padding: tuple[int, int], multiply: Multiply = multiply_codes) -> np.ndarray:  # fmt: skip
+    """The gradient of `mls_convolution` to its input, float64 (N, C, H, W) of height and width ``size``, from the
+    encoded gradient of its output ``error`` (N, C_out, H', W'): itself a convolution in the format, of the errors with
+    zeros between them and the flipped kernels, whose groups (C, C_out) are added in the order of the output channels.
+    `ValueError` where padding is not less than the kernel."""
+    kernel = weight.codes.shape[2:]
+    if any(p >= k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"padding {padding} must be less than the kernel {tuple(kernel)}")
+    spread = _spread(error.codes, stride)
+    # Behind, as much as the input's size needs: its last rows and columns may be in no window.
+    (top, low), (left, right) = [
+        (k - 1 - p, n - e + p) for k, p, n, e in zip(kernel, padding, size, spread.shape[2:], strict=True)
+    ]
+    padded = torch.nn.functional.pad(spread, (left, right, top, low))
+    flipped = replace(weight, codes=weight.codes.flip(2, 3).transpose(0, 1),
+                      group_scale=weight.group_scale.transpose(0, 1))  # fmt: skip
+    return mls_convolution(replace(error, codes=padded), flipped, multiply=multiply)
+
+
+def mls_weight_gradient(x: MlsTensor, error: MlsTensor, kernel: tuple[int, int], *, stride: tuple[int, int],
+                        padding: tuple[int, int], multiply: Multiply = multiply_codes) -> np.ndarray:  # fmt: skip
+    """The gradient of `mls_convolution` to its weight, float64 (C_out, C, kh, kw): a convolution of the input with the
+    errors as kernels, whose groups are of one sample and are added in the order of the samples."""
+    inputs = replace(x, codes=x.codes.transpose(0, 1), group_scale=x.group_scale.transpose(0, 1))
+    errors = replace(error, codes=_spread(error.codes, stride).transpose(0, 1),
+                     group_scale=error.group_scale.transpose(0, 1))  # fmt: skip
+    # Just the windows of the kernel's taps: rows and columns that are in no window of the layer are left out.
+    low, right = (e + k - 1 - p - n for e, k, p, n in
+                  zip(errors.codes.shape[2:], kernel, padding, x.codes.shape[2:], strict=True))  # fmt: skip
+    padded = torch.nn.functional.pad(inputs.codes, (padding[1], right, padding[0], low))
+    return mls_convolution(replace(inputs, codes=padded), errors, multiply=multiply).transpose(1, 0, 2, 3)
+
+
+def _spread(codes: Tensor, stride: tuple[int, int]) -> Tensor:
+    """Codes (N, C, H, W) with stride - 1 zeros between neighbours."""
+    if stride == (1, 1):
+        return codes
+    samples, channels, high, wide = codes.shape
+    result = codes.new_zeros(samples, channels, (high - 1) * stride[0] + 1, (wide - 1) * stride[1] + 1)
+    result[:, :, :: stride[0], :: stride[1]] = codes
     return result
 
 

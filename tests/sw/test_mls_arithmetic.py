@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.sw.device_model import DeviceModel
@@ -14,8 +15,15 @@ from dorefabric.sw.layers import QuantConv2d
 from dorefabric.sw.matrix_plan import MatrixError
 from dorefabric.sw.matrix_unit import MatrixUnit
 from dorefabric.sw.methods import Method
-from dorefabric.sw.mls import MlsFormat, mls_convolution, mls_encode, mls_linear
-from dorefabric.sw.mls_arithmetic import array_multiply, mls_arithmetic
+from dorefabric.sw.mls import (
+    MlsFormat,
+    mls_convolution,
+    mls_encode,
+    mls_input_gradient,
+    mls_linear,
+    mls_weight_gradient,
+)
+from dorefabric.sw.mls_arithmetic import ArrayMultiply, MlsArithmetic, mls_arithmetic
 from dorefabric.sw.mls_layers import MlsConv2d
 from dorefabric.sw.models import build_model
 
@@ -24,7 +32,7 @@ ELEMENTS = st.sampled_from([(2, 1), (2, 4), (0, 3), (1, 2), (3, 0)])
 
 
 def multiply():
-    return array_multiply(MatrixUnit(DeviceModel(CONFIG), CONFIG))
+    return ArrayMultiply(MatrixUnit(DeviceModel(CONFIG), CONFIG))
 
 
 @settings(deadline=None, max_examples=30)
@@ -55,12 +63,61 @@ def test_a_network_on_the_array():
     trained = Method(name="mls").apply(build_model("digits", 32, 32)).eval()
     golden, ours = copy.deepcopy(trained), copy.deepcopy(trained)
     mls_arithmetic(golden)
-    layers = mls_arithmetic(ours, multiply())
-    assert len(layers) == 4 and not any(isinstance(m, MlsConv2d) for m in ours.children())
+    meter = mls_arithmetic(ours, multiply())
+    assert sum(isinstance(module, MlsArithmetic) for module in ours.modules()) == 4
     images = torch.rand(2, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(ours(images), golden(images))
         torch.testing.assert_close(golden(images), trained(images), rtol=1e-4, atol=1e-5)
+    works = meter.take()
+    assert [work.kind for work in works] == ["forward"] * 4
+    assert all(work.usage.cycles == work.usage.predicted > 0 and work.pair_operations > 0 for work in works)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.tuples(st.integers(1, 3), st.integers(1, 3)), st.tuples(st.integers(1, 3), st.integers(1, 3)),
+       st.integers(0, 2**32))  # fmt: skip
+def test_gradients_are_those_of_a_convolution(kernel, stride, seed):
+    rng = np.random.default_rng(seed)
+    padding = tuple(int(rng.integers(0, k)) for k in kernel)
+    samples, inputs, outputs = rng.integers(1, 4, 3)
+    x = mls_encode(torch.from_numpy(rng.normal(size=(samples, inputs, *rng.integers(3, 7, 2)))), MlsFormat())
+    weight = mls_encode(torch.from_numpy(rng.normal(size=(outputs, inputs, *kernel))), MlsFormat())
+    values = x.values().requires_grad_(), weight.values().requires_grad_()
+    y = functional.conv2d(*values, None, stride, padding)
+    error = mls_encode(torch.from_numpy(rng.normal(size=y.shape)), MlsFormat())
+    y.backward(error.values())
+    options = {"stride": stride, "padding": padding}
+    for own in ({}, {"multiply": multiply()}):
+        found = (mls_input_gradient(error, weight, x.codes.shape[2:], **options, **own),
+                 mls_weight_gradient(x, error, kernel, **options, **own))  # fmt: skip
+        for ours, tensor in zip(found, values, strict=True):
+            np.testing.assert_allclose(ours, tensor.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_two_training_steps_equal_the_golden_model():
+    torch.manual_seed(0)
+    trained = Method(name="mls").apply(build_model("digits", 32, 32))
+    models = [copy.deepcopy(trained) for _ in range(3)]
+    meters = [mls_arithmetic(models[0]), mls_arithmetic(models[1], multiply())]
+    losses = []
+    for model in models:
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        for step in range(2):
+            torch.manual_seed(step)
+            loss = functional.cross_entropy(model(torch.rand(3, 1, 8, 8)), torch.tensor([1, 2, 3]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[:2] == losses[2:4]
+    for golden, ours in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(golden.grad, ours.grad) and torch.equal(golden, ours)
+    assert losses[0] == pytest.approx(losses[4], rel=1e-5)
+    works = meters[1].take()
+    # All but the gradients of the fully connected layer, twice; the first layer has no input gradient.
+    assert sum(work.on_array for work in works) == 2 * 9 and len(works) == 2 * 11
+    assert len(meters[0].take()) == len(works)
 
 
 def test_refusals():
