@@ -11,6 +11,8 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.benchmarks import Progress
 from dorefabric.sim.engines import open_engine
+from dorefabric.sw.matrix_unit import MatrixUnit
+from dorefabric.sw.meter import Meter, Work
 
 __all__ = ["TRAINING_CONFIG", "training"]
 
@@ -24,14 +26,16 @@ KINDS = ("forward", "input gradient", "weight gradient")
 
 
 def training(
-    model: str, bits: list[tuple[int, int, int]], steps: int, batch: int, engine: str, config: FabricConfig,
-    float_ends: bool, learning_rate: float, data_dir: str | None, seed: int, progress_bar: Progress,
+    model: str, method: str, bits: list[tuple[int, int, int]], steps: int, batch: int, engine: str,
+    config: FabricConfig, float_ends: bool, learning_rate: float, data_dir: str | None, seed: int,
+    progress_bar: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a reference network ``steps`` steps on ``engine`` and compare every step with the same step in software.
 
     Compared bit for bit: the loss, every gradient, and after the step every parameter, statistic and state of the
-    optimizer (Adam); also the circuit's cycle counters with the cycle model. The gradients of all layers have G bits,
-    or with ``float_ends`` those of the first and the last layer are float, as in the paper's networks.
+    optimizer (Adam); also the circuit's cycle counters with the cycle model. Method ``dorefa``: at every one of
+    ``bits``; the gradients of all layers have G bits, or with ``float_ends`` those of the first and the last layer are
+    float, as in the paper's networks. Method ``mls``: in the arithmetic of <2, 1>, whatever the bits.
     """
     import torch
 
@@ -40,6 +44,8 @@ def training(
 
     if model not in MODELS:
         raise DorefabricError(f"unknown model {model!r}; known: {', '.join(MODELS)}")
+    if method not in ("dorefa", "mls"):
+        raise DorefabricError(f"--method must be dorefa or mls to train on the array, not {method!r}")
     for name, value in (("--steps", steps), ("--batch", batch)):
         if value < 1:
             raise DorefabricError(f"{name} must be at least 1, not {value}")
@@ -54,9 +60,10 @@ def training(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for one in bits:
-            with progress_bar(f"steps W{one[0]}A{one[1]}G{one[2]}", steps) as done:
-                runs.append(_Run(model, one, link, config, float_ends, learning_rate, seed))
+        for one in bits if method == "dorefa" else [(32, 32, 32)]:
+            pair = _networks(model, method, one, link, config, float_ends, seed)
+            runs.append(_Run(_name(method, one), *pair, config, learning_rate, seed))
+            with progress_bar(f"steps {runs[-1].name}", steps) as done:
                 order = np.random.default_rng(seed).permutation(len(images))
                 for step in range(steps):
                     chosen = order[step * batch : (step + 1) * batch]
@@ -73,50 +80,63 @@ def training(
         f"{min(run.share for run in runs):.1%} of all multiply-accumulates on the array",
         "details": [run.details() for run in runs],
         "tables": [_summary(runs, config, steps, batch)],
-        "differences": differences, "model": model, "engine": engine, "steps": steps, "batch": batch, "seed": seed,
-        "float_ends": float_ends, "learning_rate": learning_rate, "runs": [run.report() for run in runs],
+        "differences": differences, "model": model, "method": method, "engine": engine, "steps": steps,
+        "batch": batch, "seed": seed, "float_ends": float_ends, "learning_rate": learning_rate, "runs": [run.report() for run in runs],
         "config": config.to_dict(),
     }  # fmt: skip
+
+
+def _name(method: str, bits: tuple[int, int, int]) -> str:
+    return "MLS <2,1>" if method == "mls" else "W{}A{}G{}".format(*bits)
+
+
+def _networks(model: str, method: str, bits: tuple[int, int, int], link: Any, config: FabricConfig, float_ends: bool,
+              seed: int) -> tuple[list[Any], list[Meter]]:  # fmt: skip
+    """A network on the array and its twin in software, with their meters."""
+    import torch
+
+    from dorefabric.sw.array_layers import train_on_array
+    from dorefabric.sw.layers import QuantWeight
+    from dorefabric.sw.methods import Method
+    from dorefabric.sw.mls_arithmetic import ArrayMultiply, mls_arithmetic
+    from dorefabric.sw.models import build_model
+    from dorefabric.sw.training_products import ArrayProducts, SoftwareProducts
+
+    chosen = Method(name=method)
+    try:
+        chosen.check(*bits)
+    except ValueError as error:
+        raise DorefabricError(str(error)) from None
+    torch.manual_seed(seed)
+    network = chosen.apply(build_model(model, *bits))
+    networks = [network, copy.deepcopy(network)]
+    unit = MatrixUnit(link, config)
+    if method == "mls":
+        return networks, [mls_arithmetic(networks[0], ArrayMultiply(unit)), mls_arithmetic(networks[1])]
+    for twin in networks:
+        layers = [module for module in twin.modules() if isinstance(module, QuantWeight)]
+        for layer in layers[1:-1] if float_ends else layers:
+            layer.gradient_bits = bits[2]
+    meters = [train_on_array(networks[0], ArrayProducts(unit)), train_on_array(networks[1], SoftwareProducts())]
+    return networks, meters
 
 
 class _Run:
     """A network on the array and its twin, in step."""
 
-    def __init__(self, model: str, bits: tuple[int, int, int], link: Any, config: FabricConfig, float_ends: bool,
+    def __init__(self, name: str, networks: list[Any], meters: list[Meter], config: FabricConfig,
                  learning_rate: float, seed: int) -> None:  # fmt: skip
         import torch
 
-        from dorefabric.sw.array_layers import train_on_array
-        from dorefabric.sw.layers import QuantWeight
-        from dorefabric.sw.matrix_unit import MatrixUnit
-        from dorefabric.sw.methods import DOREFA
-        from dorefabric.sw.models import build_model
         from dorefabric.sw.train import _logit_scale
-        from dorefabric.sw.training_products import ArrayProducts, Products, SoftwareProducts
 
-        try:
-            DOREFA.check(*bits)
-        except ValueError as error:
-            raise DorefabricError(str(error)) from None
-        torch.manual_seed(seed)
-        network = build_model(model, *bits)
-        layers = [module for module in network.modules() if isinstance(module, QuantWeight)]
-        for layer in layers[1:-1] if float_ends else layers:
-            layer.gradient_bits = bits[2]
-        self.bits, self.config, self.seed = bits, config, seed
-        self.networks = [network, copy.deepcopy(network)]
-        self.scale = _logit_scale(network)
-        products: tuple[Products, Products] = ArrayProducts(MatrixUnit(link, config)), SoftwareProducts()
-        self.meters = [train_on_array(net, own) for net, own in zip(self.networks, products, strict=True)]
-        self.optimizers = [torch.optim.Adam(net.parameters(), lr=learning_rate) for net in self.networks]
+        self.name, self.networks, self.meters, self.config, self.seed = name, networks, meters, config, seed
+        self.scale = _logit_scale(networks[0])
+        self.optimizers = [torch.optim.Adam(net.parameters(), lr=learning_rate) for net in networks]
         self.losses: list[float] = []
-        self.works: list[Any] = []
+        self.works: list[list[Work]] = []
         self.differences = 0
         self.seconds = [0.0, 0.0]
-
-    @property
-    def name(self) -> str:
-        return "W{}A{}G{}".format(*self.bits)
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
         import torch
@@ -176,7 +196,7 @@ class _Run:
 
     def report(self) -> dict[str, Any]:
         return {
-            "bits": list(self.bits), "losses": self.losses, "differences": self.differences, "share": self.share,
+            "name": self.name, "losses": self.losses, "differences": self.differences, "share": self.share,
             "seconds": {"array": self.seconds[0], "twin": self.seconds[1]},
             "step": {kind: self.totals((kind,)) for kind in KINDS} | {"all": self.totals(KINDS)},
             "layers": [

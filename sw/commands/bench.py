@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     overhead.add_argument("--repeats", type=int, default=20, metavar="N")
     training = figures.add_parser("training", help="training with all products on the array, against a software twin")
     training.add_argument("--model", default="digits", metavar="NAME")
+    training.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa or mls")
     training.add_argument("--bits", nargs="+", default=["1,2,4", "1,2,6"], metavar="W,A,G")
     training.add_argument("--steps", type=int, default=10, metavar="N")
     training.add_argument("--batch", type=int, default=32, metavar="N", help="images a step")
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module = modules.get(args.figure, benchmarks)
     figure = networks if args.figure == "networks" else getattr(module, args.figure)
     names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint", "epochs",
-             "seeds", "rows", "repeats", "steps", "batch", "engine", "float_ends", "learning_rate")  # fmt: skip
+             "seeds", "rows", "repeats", "steps", "batch", "engine", "method", "float_ends",
+             "learning_rate")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
         chosen = args.board is not None or args.config is not None
@@ -100,7 +102,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
     tables = report.pop("tables", [])
     if args.update is not None and tables:
-        given = {name: getattr(args, name, None) for name in ("model", "count", "board", "config", "bits", "engine")}
+        shown = ("model", "method", "count", "board", "config", "bits", "engine")
+        given = {name: getattr(args, name, None) for name in shown}
         words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}"
                  for name, value in given.items() if value is not None]  # fmt: skip
         words += ["--simulate"] if getattr(args, "simulate", None) is True else []

@@ -1,5 +1,6 @@
 """Training on the simulated array against its software twin."""
 
+import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.tools import ToolError, find_compiler, find_verilator
 from dorefabric.sim.training_benchmark import TRAINING_CONFIG, _different, training
+from dorefabric.sw import cli
 
 
 @contextmanager
@@ -16,7 +18,7 @@ def silent(description, total):
 
 
 def run(config=TRAINING_CONFIG, **options):
-    chosen = {"model": "digits", "bits": [(1, 2, 4)], "steps": 2, "batch": 4, "engine": "interpret",
+    chosen = {"model": "digits", "method": "dorefa", "bits": [(1, 2, 4)], "steps": 2, "batch": 4, "engine": "interpret",
               "float_ends": False, "learning_rate": 3e-3, "data_dir": None, "seed": 0}  # fmt: skip
     return training(**(chosen | options), config=config, progress_bar=silent)
 
@@ -56,6 +58,23 @@ def test_float_gradients_of_the_ends_stay_on_the_host():
     assert {layer["layer"] for layer in result["layers"] if not layer["on_array"]} == {"conv1.conv", "output"}
 
 
+def test_mls_trains_on_the_array():
+    report = run(method="mls", batch=2)
+    assert report["differences"] == 0 and report["runs"][0]["name"] == "MLS <2,1>"
+    assert {layer["layer"] for layer in report["runs"][0]["layers"] if not layer["on_array"]} == {"output"}
+
+
+def test_command(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    options = ["bench", "training", "--engine", "interpret", "--steps", "1", "--batch", "2", "--json", str(path)]
+    assert cli.main([*options, "--bits", "1,2,4", "2,2,6"]) == 0
+    report = json.loads(path.read_text())
+    assert report["ok"] and report["differences"] == 0 and [r["name"] for r in report["runs"]] == ["W1A2G4", "W2A2G6"]
+    assert report["runs"][0]["step"]["all"]["cycles"] > 0
+    assert cli.main([*options, "--bits", "1,9,4"]) == 2
+    assert "activation bits must be 1 to 8, or 32 for float, not '9'" in capsys.readouterr().err
+
+
 def test_differences_are_seen():
     a = np.array([1.0, np.nan, 0.0], np.float32)
     assert _different(a, a.copy()) == 0
@@ -65,6 +84,7 @@ def test_differences_are_seen():
 
 @pytest.mark.parametrize("options, message", [
     ({"model": "vgg"}, r"^unknown model 'vgg'; known: digits"),
+    ({"method": "aqe"}, r"^--method must be dorefa or mls to train on the array, not 'aqe'$"),
     ({"steps": 0}, r"^--steps must be at least 1, not 0$"),
     ({"steps": 100, "batch": 100}, r"^100 steps of 100 images need 10000 images; digits has 1442$"),
     ({"bits": [(1, 32, 4)]}, r"^4-bit gradients need quantized activations, of 1 to 8 bits, not 32$"),
