@@ -81,8 +81,8 @@ def training(
         "details": [run.details() for run in runs],
         "tables": [_summary(runs, config, steps, batch)],
         "differences": differences, "model": model, "method": method, "engine": engine, "steps": steps,
-        "batch": batch, "seed": seed, "float_ends": float_ends, "learning_rate": learning_rate, "runs": [run.report() for run in runs],
-        "config": config.to_dict(),
+        "batch": batch, "seed": seed, "float_ends": float_ends, "learning_rate": learning_rate,
+        "runs": [run.report() for run in runs], "config": config.to_dict(),
     }  # fmt: skip
 
 
