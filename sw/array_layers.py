@@ -161,18 +161,19 @@ def train_on_array(model: nn.Module, products: Products) -> Meter:
         zeros, or an input that is not quantized. The model is then as it was.
     """
     meter = Meter()
-    input_bits = FLOAT_BITS
+    source: nn.Module | None = None     # what makes the codes that the next layer reads
     swapped: dict[int, nn.Module] = {}
     hosted: list[tuple[str, nn.Module]] = []
     for name, module in model.named_modules():
         if isinstance(module, QuantInput | QuantActivation):
-            input_bits = module.bits if type(module) in (QuantInput, QuantActivation) else FLOAT_BITS
+            source = module
         elif isinstance(module, nn.Conv2d | nn.Linear):
             if not isinstance(module, QuantWeight) or module.weight_bits == FLOAT_BITS:
                 hosted.append((name, module))
                 continue
-            twin = _twin(_checked(name, module, input_bits))
-            twin.products, twin.meter, twin.label, twin.input_bits = products, meter, name, input_bits
+            twin = _twin(_checked(name, module))
+            twin.products, twin.meter, twin.label = products, meter, name
+            twin.input_bits = _code_bits(name, twin, source)
             swapped[id(module)] = twin.train(module.training)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -183,16 +184,11 @@ def train_on_array(model: nn.Module, products: Products) -> Meter:
     return meter
 
 
-def _checked(name: str, layer: nn.Module, input_bits: int) -> QuantConv2d | QuantLinear:
+def _checked(name: str, layer: nn.Module) -> QuantConv2d | QuantLinear:
     """The layer; `ArrayLayerError` where the array does not train it."""
     if not isinstance(layer, QuantConv2d | QuantLinear) or type(layer) not in (QuantConv2d, QuantLinear):
         raise ArrayLayerError(f"{name}: {type(layer).__name__} is not trained on the array; only the layers of "
                               f"DoReFa-Net are")  # fmt: skip
-    if input_bits == FLOAT_BITS:
-        kind = "float weights and activations" if layer.gradient_bits == FLOAT_BITS else \
-            f"{layer.gradient_bits}-bit gradients"
-        raise ArrayLayerError(f"{name}: its input is float, but the array multiplies codes of 1 to 8 bits, not {kind}: "
-                              f"quantize the activations in front of it")  # fmt: skip
     if layer.bias is not None:
         raise ArrayLayerError(f"{name}: a layer on the array has no bias: leave it to the batch norm")
     if layer.conventions.weight_scale != "layer":
@@ -206,6 +202,19 @@ def _checked(name: str, layer: nn.Module, input_bits: int) -> QuantConv2d | Quan
         if isinstance(layer.padding, str):
             raise ArrayLayerError(f"{name}: padding must be numbers to train on the array, not {layer.padding!r}")
     return layer
+
+
+def _code_bits(name: str, layer: QuantWeight, source: nn.Module | None) -> int:
+    """Bits of the codes that ``source`` makes for a layer."""
+    if source is not None and type(source) not in (QuantInput, QuantActivation):
+        raise ArrayLayerError(f"{name}: its input comes from {type(source).__name__}, but the array trains on the "
+                              f"codes of QuantActivation: train with the method 'dorefa'")  # fmt: skip
+    bits = FLOAT_BITS if source is None else int(source.bits)  # type: ignore[arg-type]
+    if bits == FLOAT_BITS:
+        what = "" if layer.gradient_bits == FLOAT_BITS else f", its gradients {layer.gradient_bits} bits"
+        raise ArrayLayerError(f"{name}: its input is float{what}: the array multiplies codes of 1 to 8 bits, so "
+                              f"quantize the activations in front of it")  # fmt: skip
+    return bits
 
 
 def _twin(layer: QuantConv2d | QuantLinear) -> ArrayConv2d | ArrayLinear:

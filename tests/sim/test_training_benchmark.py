@@ -88,7 +88,7 @@ def test_differences_are_seen():
     ({"steps": 0}, r"^--steps must be at least 1, not 0$"),
     ({"steps": 100, "batch": 100}, r"^100 steps of 100 images need 10000 images; digits has 1442$"),
     ({"bits": [(1, 32, 4)]}, r"^4-bit gradients need quantized activations, of 1 to 8 bits, not 32$"),
-    ({"bits": [(1, 32, 32)]}, r"^conv2.conv: its input is float, but the array multiplies codes of 1 to 8 bits, not f"),
+    ({"bits": [(1, 32, 32)]}, r"^conv2.conv: its input is float: the array multiplies codes of 1 to 8 bits"),
 ])  # fmt: skip
 def test_bad_input(options, message):
     with pytest.raises(DorefabricError, match=message):

@@ -12,6 +12,7 @@ from dorefabric.sw.array_layers import ArrayConv2d, ArrayLayerError, ArrayLinear
 from dorefabric.sw.conventions import Conventions
 from dorefabric.sw.device_model import DeviceModel
 from dorefabric.sw.layers import QuantActivation, QuantConv2d, QuantInput, QuantLinear, QuantWeight
+from dorefabric.sw.learned_clip import LearnedClipActivation
 from dorefabric.sw.matrix_plan import MatrixError
 from dorefabric.sw.matrix_unit import MatrixUnit
 from dorefabric.sw.methods import Method
@@ -131,8 +132,11 @@ def changed(change):
 
 BAD = [
     (lambda m: m.__setitem__(3, QuantActivation(32)),
-     r"^4: its input is float, but the array multiplies codes of 1 to 8 bits, not 4-bit gradients: quantize the "
+     r"^4: its input is float, its gradients 4 bits: the array multiplies codes of 1 to 8 bits, so quantize the "
      r"activations in front of it$"),
+    (lambda m: m.__setitem__(3, LearnedClipActivation(2)),
+     r"^4: its input comes from LearnedClipActivation, but the array trains on the codes of QuantActivation: train "
+     r"with the method 'dorefa'$"),
     (lambda m: setattr(m[4], "groups", 2), r"^4: groups must be 1 to train on the array, not 2$"),
     (lambda m: setattr(m[4], "padding", "same"), r"^4: padding must be numbers to train on the array, not 'same'$"),
     (lambda m: setattr(m[9], "bias", nn.Parameter(torch.zeros(5))),
