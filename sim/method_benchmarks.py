@@ -5,11 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
-from dorefabric.sim.benchmarks import LAYERS_CONFIG, Progress
+from dorefabric.sim.benchmarks import Progress
+from dorefabric.sim.method_circuits import FURTHER_ROWS, circuit_differences, method_of
 
 __all__ = ["ROWS", "methods", "overhead"]
 
@@ -29,12 +27,6 @@ ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
 }
 """Method and bits of each row."""
 
-FURTHER_ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
-    "A2Q 4-4": ("a2q", (4, 4, 32)),
-    "learned clip 2-2": ("learned-clip", (2, 2, 32)),
-}
-"""Rows that are trained where they are named."""
-
 
 def methods(
     model: str, data_dir: str | None, output: str, epochs: int | None, seeds: int, rows: str | None, simulate: int,
@@ -47,7 +39,6 @@ def methods(
     network of the first one.
     """
     from dorefabric.sw.datasets import load_dataset
-    from dorefabric.sw.methods import Method
     from dorefabric.sw.models import MODELS
     from dorefabric.sw.train import TrainConfig, train
 
@@ -62,18 +53,17 @@ def methods(
     with progress_bar("trainings", len(chosen) * seeds) as done:
         for name in chosen:
             method, bits = known[name]
-            options = {"name": "dorefa", "learned_clip": True} if method == "learned-clip" else {"name": method}
             accuracies, seconds, differences = [], [], None
             for number in range(seed, seed + seeds):
                 path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
                 result = train(TrainConfig(
                     dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1], gradient_bits=bits[2],
-                    method=Method(**options), epochs=epochs, seed=number, data_dir=data_dir, output=path,
+                    method=method_of(method), epochs=epochs, seed=number, data_dir=data_dir, output=path,
                     resume=path.exists(), progress=False))  # fmt: skip
                 accuracies.append(result.test_accuracy)
                 seconds.append(sum(metrics.seconds for metrics in result.history))
                 if number == seed and simulate and name != "float":
-                    differences = _circuit(path, images[:simulate], progress_bar)
+                    differences = circuit_differences(path, images[:simulate], progress_bar)
                 done(len(measured) * seeds + number - seed + 1)
             measured.append({"name": name, "method": method, "bits": bits, "epochs": len(result.history),
                              "accuracies": accuracies, "seconds": seconds, "differences": differences})
@@ -89,58 +79,6 @@ def methods(
                     ["W-A-G", "seeds", "mean", "epochs", "seconds", "different"], table)],
         "differences": total, "rows": measured, "simulated": simulate,
     }  # fmt: skip
-
-
-def _circuit(path: Path, images: np.ndarray, progress_bar: Progress) -> int:
-    """Differences between the golden model and the circuit in Verilator."""
-    from dorefabric.sim.verilator import VerilatorLink
-    from dorefabric.sw.compile import compile_graph
-    from dorefabric.sw.driver import Accelerator
-    from dorefabric.sw.lower import lower
-    from dorefabric.sw.mls_layers import MlsConv2d
-    from dorefabric.sw.model_file import load_model
-    from dorefabric.sw.reference import evaluate_output
-
-    model = load_model(path)
-    link = VerilatorLink(LAYERS_CONFIG)
-    try:
-        if any(isinstance(module, MlsConv2d) for module in model.modules()):
-            return mls_differences(model, images, link, LAYERS_CONFIG, progress_bar)
-        graph = lower(model, name=path.stem)
-        accelerator = Accelerator(link)
-        accelerator.load(compile_graph(graph, LAYERS_CONFIG))
-        with progress_bar("Verilator", len(images)) as done:
-            actual = accelerator.run(images, progress=done)
-    finally:
-        link.close()
-    return int(np.count_nonzero(actual != evaluate_output(graph, images)))
-
-
-def mls_differences(model: Any, images: np.ndarray, link: Any, config: FabricConfig, progress_bar: Progress) -> int:
-    """Values of every layer's output that differ between the golden model and a circuit; all images are one batch,
-    which shares the scales of tensors."""
-    import copy
-
-    import torch
-
-    from dorefabric.sw.matrix_unit import MatrixUnit
-    from dorefabric.sw.mls import multiply_codes
-    from dorefabric.sw.mls_arithmetic import ArrayMultiply, MlsArithmetic, mls_arithmetic
-
-    batch = torch.from_numpy(images).float() / 255
-    outputs: list[list[torch.Tensor]] = []
-    for name, multiply in (("golden model", multiply_codes), ("circuit", ArrayMultiply(MatrixUnit(link, config)))):
-        network = copy.deepcopy(model)
-        mls_arithmetic(network, multiply)
-        kept: list[torch.Tensor] = []
-        for layer in network.modules():
-            if isinstance(layer, MlsArithmetic):
-                layer.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
-        with progress_bar(name, 1) as done, torch.no_grad():
-            kept.append(network(batch))
-            done(1)
-        outputs.append(kept)
-    return sum(int((a != b).sum()) for a, b in zip(*outputs, strict=True))
 
 
 def overhead(model: str, repeats: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
