@@ -27,7 +27,7 @@ from .residency import Piece
 from .stages import Slice, Stage, Tensor
 from .weight_planes import WeightPlanes
 
-__all__ = ["MatrixError", "Plan", "Tile", "TileProgram", "plan_product", "tile_program"]
+__all__ = ["MatrixError", "Plan", "Tile", "TileProgram", "cheapest_plan", "plan_product", "tile_program"]
 
 
 class MatrixError(DorefabricError, ValueError):
@@ -105,6 +105,26 @@ class Plan:
         return total
 
 
+@lru_cache(maxsize=4096)
+def cheapest_plan(config: FabricConfig, size: Tile) -> tuple[Plan, bool]:
+    """The plan with the fewest cycles and bus words of the two orders of the operands, and whether they are swapped:
+    then the rows of filters are the pixels. `MatrixError` where neither is possible, for the order as it is."""
+    swapped = Tile(size.filters, size.pixels, size.length, size.filter_bits, size.pixel_bits)
+    plans: list[tuple[int, bool, Plan]] = []
+    refusal: MatrixError | None = None
+    for one in (size, swapped):
+        try:
+            plan = plan_product(config, one)
+            plans.append((plan.cost(config), one is swapped, plan))
+        except MatrixError as error:
+            refusal = refusal or error
+    if not plans:
+        assert refusal is not None
+        raise refusal
+    _, turned, best = min(plans, key=lambda item: item[:2])
+    return best, turned
+
+
 def _chunks(length: int, config: FabricConfig) -> int:
     return -(-length // config.lanes)
 
@@ -125,7 +145,6 @@ def _even(size: int, most: int, unit: int) -> int:
     return min(most, -(-part // unit) * unit)
 
 
-@lru_cache(maxsize=4096)
 def plan_product(config: FabricConfig, size: Tile) -> Plan:
     """The largest tiles that the memories and the accumulators hold, the reduction axis first.
 

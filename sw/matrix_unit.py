@@ -15,7 +15,7 @@ from dorefabric.hw.registers import address
 
 from .driver import Accelerator
 from .link import Link
-from .matrix_plan import MatrixError, Tile, TileProgram, plan_product, tile_program
+from .matrix_plan import MatrixError, Plan, Tile, TileProgram, cheapest_plan, tile_program
 from .packing import pack_features, pack_weights, unpack_features
 
 __all__ = ["Codes", "MatrixUnit", "Usage"]
@@ -94,6 +94,8 @@ class Usage:
 class MatrixUnit:
     """Multiplies integer matrices on the circuit behind ``link``, which has configuration ``config``.
 
+    The circuit's memories are the unit's as long as it is used: after anything else has written them, make a new one.
+
     Members
     -------
     usage : Usage
@@ -119,7 +121,7 @@ class MatrixUnit:
         """
         if left.codes.shape[1] != right.codes.shape[1]:
             raise MatrixError(f"the reduction axes have {left.codes.shape[1]} and {right.codes.shape[1]} elements")
-        counted = self._oriented(left, right)
+        counted = self._count(left, right)
         # Σ (g x + o) (h q + p) = g h Σ x q + g p Σ x + o h Σ q + K o p
         row = left.codes.sum(axis=1, dtype=np.int64)[:, None]
         column = right.codes.sum(axis=1, dtype=np.int64)[None, :]
@@ -131,25 +133,14 @@ class MatrixUnit:
         )  # fmt: skip
         return result
 
-    def _oriented(self, left: Codes, right: Codes) -> np.ndarray:
-        """Mismatch counts in the cheaper of the two orders that the configuration's bits allow."""
-        costs: list[tuple[int, bool]] = []
-        refusal: MatrixError | None = None
-        for swapped in (False, True):
-            try:
-                plan = plan_product(self.config, _size(*((right, left) if swapped else (left, right))))
-                costs.append((plan.cost(self.config), swapped))
-            except MatrixError as error:
-                refusal = refusal or error
-        if not costs:
-            assert refusal is not None
-            raise refusal
-        return self._count(right, left).T if min(costs)[1] else self._count(left, right)
+    def _count(self, left: Codes, right: Codes) -> np.ndarray:
+        """Mismatch counts int64 (rows of left, rows of right)."""
+        plan, swapped = cheapest_plan(self.config, _size(left, right))
+        return self._run_plan(plan, right, left).T if swapped else self._run_plan(plan, left, right)
 
-    def _count(self, pixels: Codes, filters: Codes) -> np.ndarray:
+    def _run_plan(self, plan: Plan, pixels: Codes, filters: Codes) -> np.ndarray:
         """Mismatch counts int64 (pixels, filters)."""
-        size = _size(pixels, filters)
-        plan = plan_product(self.config, size)
+        size = plan.size
         counts = np.zeros((size.pixels, size.filters), np.int64)
         self.usage += Usage(pair_operations=size.pair_operations)
         held = None
