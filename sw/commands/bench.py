@@ -45,10 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods.add_argument("--model", default="lenet", metavar="NAME")
     methods.add_argument("--data-dir", metavar="DIR")
     methods.add_argument("--epochs", type=int, help="default: the model's own")
+    methods.add_argument("--precision", metavar="NAME", help="of training; default: the model's own")
     methods.add_argument("--seeds", type=int, default=3, metavar="N")
     methods.add_argument("--rows", metavar="NAME;...", help='some rows of the table, as "float; AQE 2-2"')
     methods.add_argument("--simulate", type=int, default=100, metavar="N", help="images through Verilator")
     methods.add_argument("-o", "--output", required=True, metavar="DIR", help="checkpoints; what is there is kept")
+    methods.add_argument("--report-only", action="store_true", help="train nothing, leave out what is not complete")
     overhead = figures.add_parser("overhead", help="time of a training step against the float network's")
     overhead.add_argument("--model", default="lenet", metavar="NAME")
     overhead.add_argument("--repeats", type=int, default=20, metavar="N")
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module = modules.get(args.figure, benchmarks)
     figure = networks if args.figure == "networks" else getattr(module, args.figure)
     names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint", "epochs",
-             "seeds", "rows", "repeats", "steps", "batch", "engine", "method", "float_ends",
+             "seeds", "rows", "repeats", "precision", "report_only", "steps", "batch", "engine", "method", "float_ends",
              "learning_rate")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
@@ -101,14 +103,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         options["bits"] = parse_bits(args.bits)[:2]
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
     tables = report.pop("tables", [])
+    mark = report.pop("mark", args.figure)
     if args.update is not None and tables:
-        shown = ("model", "method", "count", "board", "config", "bits", "engine")
+        shown = ("count", "model", "method", "board", "config", "bits", "epochs", "precision", "seeds", "simulate",
+                 "repeats", "steps", "batch", "engine")  # fmt: skip
         given = {name: getattr(args, name, None) for name in shown}
         words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}"
-                 for name, value in given.items() if value is not None]  # fmt: skip
-        words += ["--simulate"] if getattr(args, "simulate", None) is True else []
+                 for name, value in given.items() if value is not None and value is not False]  # fmt: skip
+        words = [word.removesuffix(" True") for word in words]
+        words += [f"{option} DIR" for name, option in (("data_dir", "--data-dir"), ("output", "-o")) if
+                  getattr(args, name, None) is not None]  # fmt: skip
         command = " ".join(["dorefabric bench", args.figure, *words])
-        update(args.update, args.figure, markdown(tables, provenance(command, args.seed)))
+        update(args.update, mark, markdown(tables, provenance(command, args.seed)))
     for name, columns, rows in report.pop("details", []) + tables:
         console.print(table(name, columns, rows))
     console.print(report["summary"])
