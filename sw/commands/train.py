@@ -16,13 +16,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", metavar="DATASET", help="digits, mnist, cifar10 or svhn; the model's own")
     parser.add_argument("--model", required=True, metavar="NAME", help="reference network")
     parser.add_argument("--bits", metavar="W,A[,G]", help="weight, activation, gradient bits; 32: float; default: 1,2")
-    parser.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa, aqe, plus-minus, a2q or mls")
-    parser.add_argument("--accumulator-bits", type=int, default=16, metavar="P", help="that sums must fit (a2q)")
+    parser.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa, aqe, plus-minus, a2q, a2q+ or mls")
+    parser.add_argument("--accumulator-bits", type=int, default=16, metavar="P", help="that sums must fit (a2q, a2q+)")
     parser.add_argument("--learned-clip", action="store_true", help="learn the clipping level of activations (dorefa)")
+    parser.add_argument("--convention", action="append", default=[], metavar="NAME=VALUE",
+                        help="where papers differ, as sign_of_zero=0 or weight_scale=channel (see sw/conventions.py)")
+    parser.add_argument("--alpha-start", type=float, default=0.5, metavar="A", help="alpha at the beginning (aqe)")
+    parser.add_argument("--alpha-reach", type=float, default=0.7, metavar="PART", help="of training, to alpha 1 (aqe)")
+    parser.add_argument("--delta", type=float, help="magnitude up to which levels are 0 (aqe)")
     parser.add_argument("--first-bits", type=int, metavar="W", help="weight bits of the first layer; 32: float")
     parser.add_argument("--last-bits", type=int, metavar="W", help="weight bits of the last layer; 32: float")
     parser.add_argument("--element", default="2,1", metavar="E,M", help="exponent and mantissa bits (mls)")
     parser.add_argument("--epochs", type=int, help="default: the model's own")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="of all processes together; the model's own")
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="at its highest; the model's own")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda or auto; default: cpu")
+    parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16, or float16 on a GPU; the model's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
     parser.add_argument("--log", metavar="FILE.csv", help="a line for each epoch")
@@ -31,9 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from dorefabric.sw.conventions import parse_conventions
     from dorefabric.sw.datasets import DATASETS
     from dorefabric.sw.methods import Method
     from dorefabric.sw.models import MODELS
+    from dorefabric.sw.parallel import first_process
     from dorefabric.sw.train import TrainConfig, train
 
     if args.model not in MODELS:
@@ -46,17 +57,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     bits = args.bits or ("32,32" if args.method == "mls" else "1,2")
     weight_bits, activation_bits, gradient_bits = parse_bits(bits)
     try:
-        element = [int(part) for part in args.element.split(",")]
+        element = args.element.split(",")
+        if len(element) != 2 or not all(part.isdecimal() for part in element):
+            raise ValueError(f"--element must be E,M, exponent and mantissa bits, not {args.element!r}")
         method = Method(name=args.method, learned_clip=args.learned_clip, first_bits=args.first_bits,
-                        last_bits=args.last_bits, element=(element[0], element[-1]),
-                        accumulator_bits=args.accumulator_bits)  # fmt: skip
+                        last_bits=args.last_bits, element=(int(element[0]), int(element[1])),
+                        accumulator_bits=args.accumulator_bits, conventions=parse_conventions(args.convention),
+                        alpha_start=args.alpha_start, alpha_reach=args.alpha_reach, delta=args.delta)  # fmt: skip
         config = TrainConfig(
             dataset=dataset, model=args.model, weight_bits=weight_bits, activation_bits=activation_bits,
-            gradient_bits=gradient_bits, method=method, epochs=args.epochs, seed=args.seed, data_dir=args.data_dir,
-            output=args.output, log=args.log, resume=args.resume,
+            gradient_bits=gradient_bits, method=method, epochs=args.epochs,
+            batch_size=args.batch_size, learning_rate=args.learning_rate, seed=args.seed, data_dir=args.data_dir,
+            device=args.device, precision=args.precision, output=args.output, log=args.log, resume=args.resume,
         )  # fmt: skip
     except ValueError as error:
         raise DorefabricError(str(error)) from None
-    result = train(config)
+    try:
+        result = train(config)
+    except DorefabricError:
+        if first_process():
+            raise
+        raise SystemExit(2) from None       # one message is enough
+    if not first_process():
+        args.json = None
+        return {}
     console.print(f"{args.output}: test accuracy {100 * result.test_accuracy:.2f} %")
     return {"output": args.output, "test_accuracy": result.test_accuracy, "history": result.history}
