@@ -70,11 +70,12 @@ class Copier(wiring.Component):
         remaining = Signal.like(self.block.count, reset_less=True)
         arriving = Signal(range(copy_latency(config) + 1), reset_less=True)
         all_columns = Signal()
+        final = Signal(reset_less=True)  # remaining is 1
         m.d.comb += [
             self.offset.eq(position),
             self.write.eq(self.busy & (arriving == 0)),
             all_columns.eq(position[:columns].all() & (self.thresholds | position[columns : columns + pieces].all())),
-            self.done.eq(self.write & all_columns & (remaining == 1)),
+            self.done.eq(self.write & all_columns & final),
         ]
         with m.If(self.start & (self.block.count != 0)):
             m.d.sync += [
@@ -83,13 +84,13 @@ class Copier(wiring.Component):
                 self.piece.eq(0),
                 position.eq(Mux(self.thresholds, Cat(Const(0, columns), d.threshold_base),
                                 Cat(Const(0, columns + pieces), d.weight_base))),
-                remaining.eq(self.block.count),
+                remaining.eq(self.block.count), final.eq(self.block.count == 1),
                 arriving.eq(copy_latency(config)),
             ]  # fmt: skip
         with m.Elif(self.write):
             m.d.sync += [position.eq(position + 1), self.piece.eq(self.piece + 1)]
             with m.If(all_columns):
-                m.d.sync += remaining.eq(remaining - 1)
+                m.d.sync += [remaining.eq(remaining - 1), final.eq(remaining == 2)]
             with m.If(self.done):
                 m.d.sync += self.busy.eq(0)
         with m.Else():

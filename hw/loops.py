@@ -1,6 +1,6 @@
 """Loop counters of a descriptor: chunk, tap, plane pair inside a tile of results; pool position, tile, row, channel."""
 
-from amaranth import Const, Module, Signal, Value
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -58,25 +58,37 @@ class Loops(wiring.Component):
         m = Module()
         d = self.descriptor
 
-        # Inside a tile: the counters move every cycle, and so do the flags of their last values.
-        chunk = Signal.like(d.chunks)
-        chunk_last, tap_last, pair_last = Signal(), Signal(), Signal()
+        # Inside a tile the counters may move every cycle. Flags of the chunk are registers: that of the next is known.
+        following = Signal.like(d.chunks)
+        chunk_last, tap_last, pair_last = Signal(reset_less=True), Signal(), Signal()
         m.d.comb += [
-            chunk_last.eq(chunk == d.chunks),
             tap_last.eq(chunk_last & (self.tap == d.taps)),
             pair_last.eq(tap_last & (self.pair == d.pairs)),
-            self.first_chunk.eq(chunk == 0),
             self.first_of_pair.eq(self.first_chunk & (self.tap == 0)),
         ]
 
-        # The outer counters move with the last step of a tile, at least four cycles apart: their flags may be
-        # registers.
+        # The outer counters move in the cycle after the last step of a tile. The next such step comes at least four
+        # cycles after it: time for registers that hold whether a counter is at its end, and the level of that step.
         nest = [
             (field, Signal.like(d[field], name=f"{field}_index"), Signal(name=f"{field}_last", reset_less=True))
             for field in ("pool_taps", "x_tiles", "y_count", "channel_tiles")
         ]
-        for field, index, last in nest:
+        ends, ended = Signal(), Signal()
+        level = Signal(LEVEL_BITS, init=Level.POOL, reset_less=True)
+        m.d.comb += ends.eq(self.issue & pair_last)
+        m.d.sync += [ended.eq(ends), level.eq(Level.POOL)]
+        carry: Value = Const(1)
+        for number, (field, index, last) in zip(
+            (Level.COLUMN, Level.ROW, Level.CHANNEL, Level.END), nest, strict=True
+        ):
             m.d.sync += last.eq(index == d[field])
+            advance = Signal(name=f"advance_{number}")
+            m.d.comb += advance.eq(carry & last)
+            with m.If(ended & carry):
+                m.d.sync += index.eq(Mux(last, 0, index + 1))
+            with m.If(advance):
+                m.d.sync += level.eq(number)
+            carry = advance
 
         # Cycles until the drain of the tile before allows the next last step, less one.
         slots = self.config.drain_slots
@@ -93,26 +105,16 @@ class Loops(wiring.Component):
         with m.If(self.start):
             m.d.sync += self.active.eq(1)
         with m.If(self.issue):
-            m.d.sync += chunk.eq(chunk + 1)
+            m.d.sync += [following.eq(following + 1), chunk_last.eq(following == d.chunks), self.first_chunk.eq(0)]
             with m.If(chunk_last):
-                m.d.sync += [chunk.eq(0), self.tap.eq(self.tap + 1)]
+                m.d.sync += self.tap.eq(self.tap + 1)
             with m.If(tap_last):
                 m.d.sync += [self.tap.eq(0), self.pair.eq(self.pair + 1)]
             with m.If(pair_last):
                 m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1)]
-                m.d.comb += self.level.eq(Level.POOL)
-                carry = 1
-                for level, (_, index, last) in zip(
-                    (Level.COLUMN, Level.ROW, Level.CHANNEL, Level.END), nest, strict=True
-                ):
-                    advance = Signal(name=f"advance_{level}")
-                    m.d.comb += advance.eq(carry & last)
-                    with m.If(carry):
-                        m.d.sync += index.eq(index + 1)
-                    with m.If(advance):
-                        m.d.sync += index.eq(0)
-                        m.d.comb += self.level.eq(level)
-                    carry = advance
-                with m.If(carry):
+                m.d.comb += self.level.eq(level)
+                with m.If(level == Level.END):
                     m.d.sync += self.active.eq(0)
+        with m.If(~self.active | (self.issue & chunk_last)):
+            m.d.sync += [following.eq(1), chunk_last.eq(d.chunks == 0), self.first_chunk.eq(1)]
         return m

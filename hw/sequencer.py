@@ -11,7 +11,7 @@ from .host import ACCESS_LAYOUT
 from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .pipeline import delay
-from .registers import REGISTERS, constants
+from .registers import REGISTERS, SCRATCH_BITS, constants
 from .timing import LOOP_COUNTS, program_latency, store_cycles
 
 __all__ = ["Sequencer"]
@@ -194,7 +194,7 @@ class Sequencer(wiring.Component):
     ) -> None:  # fmt: skip
         """Space 0 of the memory map, apart from starting a run and moving the descriptor register."""
         access = self.access
-        scratch, cycles = Signal(32), Signal(32)
+        scratch, cycles = Signal(SCRATCH_BITS), Signal(32)
         runs = Signal(24)
         words = constants(self.config) | {
             "status": Cat(self.busy, Const(0, 7), runs),
