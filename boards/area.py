@@ -29,6 +29,7 @@ from dorefabric.hw.errors import DorefabricError
 
 from .estimate import estimate
 from .report import Usage
+from .table import reported
 
 __all__ = ["calibrate", "fit", "load_costs", "predict", "rest_units", "tile_units"]
 
@@ -211,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="compare with a design that no cost was fitted to")  # fmt: skip
     parser.add_argument("--check", nargs="+", type=Path, metavar="report.json", help="builds to compare with")
     args = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         if args.calibrate:
             costs = load_costs() if COSTS.exists() else {}
             costs[args.calibrate] = calibrate(args.calibrate)
@@ -229,10 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{report['board']}: LUT {told.lut:,} of {used['lut']:,} ({told.lut / used['lut'] - 1:+.1%}), "
                   f"flip-flops {told.flip_flops / used['flip_flops'] - 1:+.1%}, "
                   f"block RAM {told.block_ram:g} of {used['block_ram']:g}")  # fmt: skip
-    except (OSError, ValueError, DorefabricError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return reported(run)
 
 
 if __name__ == "__main__":

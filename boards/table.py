@@ -7,13 +7,13 @@ python -m dorefabric.boards.table build/*/report.json --update boards/README.md
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dorefabric.hw.errors import DorefabricError
 
-__all__ = ["main", "table", "update"]
+__all__ = ["main", "reported", "table", "update"]
 
 BEGIN, END = "<!-- builds -->", "<!-- end of builds -->"
 
@@ -46,6 +46,16 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"Tools: {', '.join(sorted(tools))}.", ""])
 
 
+def reported(run: Callable[[], None]) -> int:
+    """Exit status of a command: 0, or 2 after what went wrong in one line."""
+    try:
+        run()
+    except (OSError, ValueError, DorefabricError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def update(path: Path, text: str) -> None:
     """Put ``text`` between the two marks of the file at ``path``."""
     try:
@@ -63,16 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("reports", nargs="+", type=Path, metavar="report.json")
     parser.add_argument("--update", type=Path, metavar="README.md", help="replace the table in this file")
     args = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         text = table([json.loads(path.read_text()) for path in args.reports])
         if args.update:
             update(args.update, text)
         else:
             print(text)
-    except (OSError, ValueError, DorefabricError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return reported(run)
 
 
 if __name__ == "__main__":

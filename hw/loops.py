@@ -93,14 +93,13 @@ class Loops(wiring.Component):
         # Cycles until the drain of the tile before allows the next last step, less one.
         slots = self.config.drain_slots
         spacing = self._spacing = Signal(range((1 << len(d.planes)) * slots))
-        ready = Signal()
+        ready = self._ready = Signal(init=1)  # spacing is 0
         m.d.comb += [
-            ready.eq(spacing == 0),
             self.stall.eq(self.active & (self.hold | (pair_last & ~ready))),
             self.issue.eq(self.active & ~self.stall),
         ]
         with m.If(~ready):
-            m.d.sync += spacing.eq(spacing - 1)
+            m.d.sync += [spacing.eq(spacing - 1), ready.eq(spacing == 1)]
 
         with m.If(self.start):
             m.d.sync += self.active.eq(1)
@@ -111,7 +110,7 @@ class Loops(wiring.Component):
             with m.If(tap_last):
                 m.d.sync += [self.tap.eq(0), self.pair.eq(self.pair + 1)]
             with m.If(pair_last):
-                m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1)]
+                m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1), ready.eq(0)]
                 m.d.comb += self.level.eq(level)
                 with m.If(level == Level.END):
                     m.d.sync += self.active.eq(0)

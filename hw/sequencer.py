@@ -89,6 +89,7 @@ class Sequencer(wiring.Component):
         interval = Signal(32)
         self._registers(m, register_write, index, next_descriptor, interval, run_ends)
         m.d.sync += interval.eq(Mux(run_ends, 0, Mux(layer_begins, 1, interval + 1)))
+        running = Signal()  # any state but idle; a register, as much waits for it
         loading = Signal()
         empty = self._load(m, read_word, layer_begins, loading, word)
 
@@ -98,7 +99,7 @@ class Sequencer(wiring.Component):
             program.read_address.eq(pointer),
             program.write_address.eq(pointer),
             program.write_data.eq(access.data),
-            self.busy.eq(1),
+            self.busy.eq(running),
         ]
         # The stall counter also adds one to the run count, after the stalls themselves have been stored.
         steps, stalls = Signal(32, reset_less=True), Signal(32, reset_less=True)
@@ -114,7 +115,6 @@ class Sequencer(wiring.Component):
         with m.FSM(name="state"):
             with m.State("idle"):
                 m.d.comb += [
-                    self.busy.eq(0),
                     program.read_address.eq(access.offset),
                     program.write_address.eq(access.offset),
                     program.write_enable.eq(access.space.program & access.write),
@@ -123,7 +123,7 @@ class Sequencer(wiring.Component):
                 with m.If(register_write & (index == _INDEX["descriptor"])):
                     m.d.sync += next_descriptor.eq(access.data)
                 with m.If(register_write & (index == _INDEX["control"]) & access.data[0]):
-                    m.d.sync += single.eq(access.data[1])
+                    m.d.sync += [single.eq(access.data[1]), running.eq(1)]
                     m.next = "fetch"
 
             with m.State("fetch"):
@@ -185,6 +185,7 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
                     with m.If(single | self.descriptor.last):
                         m.d.comb += run_ends.eq(1)
+                        m.d.sync += running.eq(0)
                         m.next = "idle"
         return m
 
