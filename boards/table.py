@@ -56,16 +56,17 @@ def reported(run: Callable[[], None]) -> int:
     return 0
 
 
-def update(path: Path, text: str) -> None:
+def update(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put ``text`` between the two marks of the file at ``path``."""
+    begin, end_mark = marks
     try:
-        before, _, rest = path.read_text().partition(BEGIN)
+        before, _, rest = path.read_text().partition(begin)
     except OSError as error:
         raise DorefabricError(f"cannot read {path}: {error.strerror}") from None
-    _, end, after = rest.partition(END)
+    _, end, after = rest.partition(end_mark)
     if not end:
-        raise DorefabricError(f"{path} does not have the marks {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+        raise DorefabricError(f"{path} does not have the marks {begin} and {end_mark}")
+    path.write_text(f"{before}{begin}\n{text}{end_mark}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
