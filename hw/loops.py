@@ -58,14 +58,20 @@ class Loops(wiring.Component):
         m = Module()
         d = self.descriptor
 
-        # Inside a tile the counters may move every cycle. Flags of the chunk are registers: that of the next is known.
-        following = Signal.like(d.chunks)
-        chunk_last, tap_last, pair_last = Signal(reset_less=True), Signal(), Signal()
+        # Inside a tile the counters may move every cycle: whether one is at its end or its beginning is known from the
+        # cycle in which it moved.
+        following = Signal.like(d.chunks)  # index of the next chunk
+        chunk_last, at_last_tap, at_last_pair, at_first_tap = (
+            Signal(name=name, reset_less=True) for name in ("chunk_last", "at_last_tap", "at_last_pair", "at_first_tap")
+        )
+        tap_last, pair_last = Signal(), Signal()
+        next_tap, next_pair = Signal.like(self.tap), Signal.like(self.pair)
         m.d.comb += [
-            tap_last.eq(chunk_last & (self.tap == d.taps)),
-            pair_last.eq(tap_last & (self.pair == d.pairs)),
-            self.first_of_pair.eq(self.first_chunk & (self.tap == 0)),
-        ]
+            next_tap.eq(self.tap + 1), next_pair.eq(self.pair + 1),
+            tap_last.eq(chunk_last & at_last_tap),
+            pair_last.eq(tap_last & at_last_pair),
+            self.first_of_pair.eq(self.first_chunk & at_first_tap),
+        ]  # fmt: skip
 
         # The outer counters move in the cycle after the last step of a tile. The next such step comes at least four
         # cycles after it: time for registers that hold whether a counter is at its end, and the level of that step.
@@ -106,9 +112,9 @@ class Loops(wiring.Component):
         with m.If(self.issue):
             m.d.sync += [following.eq(following + 1), chunk_last.eq(following == d.chunks), self.first_chunk.eq(0)]
             with m.If(chunk_last):
-                m.d.sync += self.tap.eq(self.tap + 1)
+                m.d.sync += [self.tap.eq(next_tap), at_last_tap.eq(next_tap == d.taps), at_first_tap.eq(0)]
             with m.If(tap_last):
-                m.d.sync += [self.tap.eq(0), self.pair.eq(self.pair + 1)]
+                m.d.sync += [self.pair.eq(next_pair), at_last_pair.eq(next_pair == d.pairs)]
             with m.If(pair_last):
                 m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1), ready.eq(0)]
                 m.d.comb += self.level.eq(level)
@@ -116,4 +122,8 @@ class Loops(wiring.Component):
                     m.d.sync += self.active.eq(0)
         with m.If(~self.active | (self.issue & chunk_last)):
             m.d.sync += [following.eq(1), chunk_last.eq(d.chunks == 0), self.first_chunk.eq(1)]
+        with m.If(~self.active | (self.issue & tap_last)):
+            m.d.sync += [self.tap.eq(0), at_last_tap.eq(d.taps == 0), at_first_tap.eq(1)]
+        with m.If(~self.active | (self.issue & pair_last)):
+            m.d.sync += at_last_pair.eq(d.pairs == 0)
         return m
