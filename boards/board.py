@@ -63,7 +63,10 @@ class Board:
     tie_high : tuple of (resource, subsignal)
         Pins that the board needs driven high.
     config : FabricConfig
-        The accelerator that has been shown to route with timing met (Arty A7: that synthesises).
+        The accelerator that has been shown to route with timing met, unless ``routed`` is false (Arty A7: that
+        synthesises).
+    routed : bool
+        Whether ``config`` has been placed and routed; otherwise its size comes from the area model.
     toolchain : str
         ``nextpnr``, or ``vendor``: Verilog and a project for the vendor's tool, counted with yosys.
     resources : Resources
@@ -94,6 +97,7 @@ class Board:
     tie_high: tuple[tuple[str, str], ...] = ()
     tool_options: tuple[tuple[str, str], ...] = ()
     floorplan: Floorplan | None = None
+    routed: bool = True
 
     def __post_init__(self) -> None:
         if self.toolchain not in ("nextpnr", "vendor"):
