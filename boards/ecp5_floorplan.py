@@ -172,8 +172,8 @@ def _place_chain(cells: Cells, chain: Chain, start: Site, net: int, registers_of
                 carry, net = net, net + 1
             comb = _half(whole, half, carry_in, carry)
             comb["attributes"]["BEL"] = _bel(site, "K")
-            combs[f"{name}_{half}"] = site
-            cells[f"{name}_{half}"] = comb
+            combs[f"{name}_comb{half}"] = site
+            cells[f"{name}_comb{half}"] = comb
             (output,) = comb["connections"]["F"]
             for register in registers_of[output] if output != "x" else ():
                 # One register for each output, and one enable for both cells of a slice: so the elements are made.

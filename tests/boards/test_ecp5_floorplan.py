@@ -72,11 +72,11 @@ def test_chains_lie_side_by_side() -> None:
     for tile, rows in ((1, top), (0, bottom)):
         name = f"array.tile_{tile}.element_0_0.chain"
         for chain, (x, y) in enumerate([(0, 0), (3, 0), (0, 1), (0, 2)]):
-            assert cells[f"{name}_{chain}_0_0"]["attributes"]["BEL"] == f"X{left + x}/Y{rows[y]}/SLICEA.K0"
-        assert cells[f"{name}_3_19_1"]["attributes"]["BEL"] == f"X{left + 4}/Y{rows[2]}/SLICED.K1"
+            assert cells[f"{name}_{chain}_0_comb0"]["attributes"]["BEL"] == f"X{left + x}/Y{rows[y]}/SLICEA.K0"
+        assert cells[f"{name}_3_19_comb1"]["attributes"]["BEL"] == f"X{left + 4}/Y{rows[2]}/SLICED.K1"
         assert cells[f"{name}_3_19_q"]["attributes"]["BEL"] == f"X{left + 4}/Y{rows[2]}/SLICED.FF1"
     # Each half takes the carry of the half before.
-    half = [cells[f"array.tile_0.element_1_1.chain_3_{n // 2}_{n % 2}"]["connections"] for n in range(40)]
+    half = [cells[f"array.tile_0.element_1_1.chain_3_{n // 2}_comb{n % 2}"]["connections"] for n in range(40)]
     assert half[0]["FCI"] == half[-1]["FCO"] == ["x"]
     assert [each["FCI"] for each in half[1:]] == [each["FCO"] for each in half[:-1]]
 

@@ -21,11 +21,11 @@ def place(cells: dict[str, Any]) -> None:
     grid = LogicGrid(tuple(range(2, 12)), tuple(range(5, 15)))
     assert place_elements(cells, grid, Floorplan(pitch=(7, 3), tiles=((0,),))) == 112 + 60
     # Yosys' model of the half does not drive its carry output, so for the proof two halves are a whole again.
-    for name in [name.removesuffix("_0") for name, cell in cells.items() if cell["type"] == "TRELLIS_COMB"][::2]:
+    for name in [name.removesuffix("_comb0") for name, cell in cells.items() if cell["type"] == "TRELLIS_COMB"][::2]:
         parameters = {"INJECT1_0": "NO", "INJECT1_1": "NO"}
         connections: dict[str, Any] = {}
         for half in (0, 1):
-            comb = cells.pop(f"{name}_{half}")
+            comb = cells.pop(f"{name}_comb{half}")
             parameters[f"INIT{half}"] = comb["parameters"]["INITVAL"]
             nets = comb["connections"]
             # An open pin of the LUT is 1.
