@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dorefabric.hw.errors import DorefabricError
-from dorefabric.sim.benchmarks import LAYERS_CONFIG, Progress
+from dorefabric.sim.benchmarks import Progress
+from dorefabric.sim.method_circuits import FURTHER_ROWS, circuit_differences, method_of
 
 __all__ = ["ROWS", "methods", "overhead"]
 
@@ -41,29 +40,29 @@ def methods(
     training, but MLS always has float32.
     """
     from dorefabric.sw.datasets import load_dataset
-    from dorefabric.sw.methods import Method
     from dorefabric.sw.models import MODELS
     from dorefabric.sw.train import TrainConfig, train
 
     if model not in MODELS:
         raise DorefabricError(f"unknown model {model!r}; known: {', '.join(MODELS)}")
+    known = ROWS | FURTHER_ROWS
     chosen = list(ROWS) if rows is None else [name.strip() for name in rows.split(";")]
-    unknown = [name for name in chosen if name not in ROWS]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise DorefabricError(f"unknown row {unknown[0]!r}; known: {'; '.join(ROWS)}")
+        raise DorefabricError(f"unknown row {unknown[0]!r}; known: {'; '.join(known)}")
     dataset = MODELS[model].dataset
     images, _ = load_dataset(dataset, data_dir, "test")
     measured: list[dict[str, Any]] = []
     with progress_bar("trainings", len(chosen) * seeds) as done:
         for name in chosen:
-            method, bits = ROWS[name]
+            method, bits = known[name]
             accuracies, seconds, history, differences = [], [], 0, None
             for number in range(seed, seed + seeds):
                 path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
                 try:
                     config = TrainConfig(
                         dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1],
-                        gradient_bits=bits[2], method=Method(name=method), epochs=epochs,
+                        gradient_bits=bits[2], method=method_of(method), epochs=epochs,
                         precision="float32" if method == "mls" else precision, seed=number, data_dir=data_dir,
                         output=path, resume=path.exists(), progress=False)
                 except ValueError as error:
@@ -74,8 +73,8 @@ def methods(
                 history = len(result.history)
                 accuracies.append(result.test_accuracy)
                 seconds.append(sum(metrics.seconds for metrics in result.history))
-                if number == seed and simulate and bits[0] != 32:
-                    differences = _circuit(path, images[:simulate], progress_bar)
+                if number == seed and simulate and name != "float":
+                    differences = circuit_differences(path, images[:simulate], progress_bar)
                 done(len(measured) * seeds + number - seed + 1)
             measured.append({"name": name, "method": method, "bits": bits, "epochs": history,
                              "accuracies": accuracies, "seconds": seconds, "differences": differences})
@@ -108,27 +107,6 @@ def _gap(measured: list[dict[str, Any]]) -> str:
     if not {"float", "DoReFa 1-2-6"} <= means.keys():
         return ""
     return f"DoReFa 1-2-6 is {means['float'] - means['DoReFa 1-2-6']:.2f} points below float; "
-
-
-def _circuit(path: Path, images: np.ndarray, progress_bar: Progress) -> int:
-    """Differences between the golden model and the circuit in Verilator."""
-    from dorefabric.sim.verilator import VerilatorLink
-    from dorefabric.sw.compile import compile_graph
-    from dorefabric.sw.driver import Accelerator
-    from dorefabric.sw.lower import lower
-    from dorefabric.sw.model_file import load_model
-    from dorefabric.sw.reference import evaluate_output
-
-    graph = lower(load_model(path), name=path.stem)
-    link = VerilatorLink(LAYERS_CONFIG)
-    try:
-        accelerator = Accelerator(link)
-        accelerator.load(compile_graph(graph, LAYERS_CONFIG))
-        with progress_bar("Verilator", len(images)) as done:
-            actual = accelerator.run(images, progress=done)
-    finally:
-        link.close()
-    return int(np.count_nonzero(actual != evaluate_output(graph, images)))
 
 
 def overhead(model: str, repeats: int, seed: int, progress_bar: Progress) -> dict[str, Any]:
