@@ -7,6 +7,7 @@ each comes from synthesising a few small tiles and designs and fitting the costs
     python -m dorefabric.boards.area --calibrate ecp5       writes area.json, with the error of every sample
     python -m dorefabric.boards.area --held-out ecp5        adds the error of a larger design
     python -m dorefabric.boards.area --check build/*/report.json
+    python -m dorefabric.boards.area --update boards/README.md      the table of all boards, after that of the builds
 
 Block RAM is not fitted: it follows from the widths and depths of the memories.
 """
@@ -26,11 +27,15 @@ import numpy as np
 
 from dorefabric.hw.config import ConfigError, FabricConfig
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.hw.twin_memory import TwinMemory
 
 from .estimate import estimate
 from .report import Usage
+from .table import BEGIN, END, reported, update
 
-__all__ = ["calibrate", "fit", "load_costs", "predict", "rest_units", "tile_units"]
+__all__ = ["boards_table", "calibrate", "fit", "load_costs", "predict", "rest_units", "tile_units"]
+
+MARKS = "<!-- model -->", "<!-- end of model -->"
 
 COSTS = Path(__file__).parent / "area.json"
 
@@ -67,12 +72,15 @@ def rest_units(config: FabricConfig) -> dict[str, float]:
 def memories(config: FabricConfig) -> list[tuple[int, int, int]]:
     """(count, words, bits) of every memory; one whose stores are narrower than a byte falls apart into such stores."""
     piece = min(32, config.lanes)
+    units = config.tile_columns // config.threshold_columns
+    thresholds = config.threshold_columns * config.threshold_depth
+    if TwinMemory.fits(width=config.threshold_bits, depth=thresholds, technology=config.technology) and units > 1:
+        units, thresholds = -(-units // 2), 2 * thresholds
     store = piece if config.columns >= 8 else min(config.columns, piece)
     return [
         (config.columns * config.bus_words, config.weight_depth, piece),
         (config.rows * config.lanes // store, config.feature_depth, store),
-        (config.columns // config.threshold_columns, config.threshold_depth * config.threshold_columns,
-         config.threshold_bits),
+        (config.tiles * units, thresholds, config.threshold_bits),
         (1, config.program_depth, 32), (1, config.tap_depth, 32), (1, 512, 10),
     ]  # fmt: skip
 
@@ -200,6 +208,35 @@ def check_held_out(technology: str, costs: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
+def boards_table(page: str) -> str:
+    """Markdown of the model for every board of a fabric that has costs, beside what the builds' table of ``page`` says.
+
+    Measured are cells after place and route; an array there that is not the board's is no measurement of it.
+    """
+    from . import BOARDS
+
+    costs = load_costs()
+    builds = page.partition(BEGIN)[2].partition(END)[0]
+    measured = {cells[0]: cells for line in builds.splitlines() if (cells := line.strip("| ").split(" | "))}
+    head = ("board", "array", "lanes", "LUT, model", "LUT, routed", "model's error", "LUT a lane", "flip-flops a lane",
+            "block RAM, model")  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, board in BOARDS.items():
+        config = board.config
+        if config.technology not in costs:
+            continue
+        told, array = predict(config, costs), f"{config.rows} × {config.columns} × {config.lanes}"
+        row = measured.get(name, [])
+        routed = int(row[4].split(" / ")[0].replace(",", "")) if row[2:3] == [array] and board.routed else None
+        lines.append("| " + " | ".join([
+            name, array, f"{config.total_lanes:,}", f"{told.lut:,} ({told.lut / board.resources.lut:.0%})",
+            "–" if routed is None else f"{routed:,}", "–" if routed is None else f"{told.lut / routed - 1:+.1%}",
+            f"{told.lut / config.total_lanes:.2f}", f"{told.flip_flops / config.total_lanes:.2f}",
+            f"{told.block_ram:g} / {board.resources.block_ram}",
+        ]) + " |")  # fmt: skip
+    return "\n".join([*lines, ""])
+
+
 def _shape(config: FabricConfig) -> str:
     return f"{config.rows}x{config.columns}x{config.lanes}/{config.accumulator_bits}/{config.threshold_columns}"
 
@@ -210,8 +247,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--held-out", metavar="TECHNOLOGY", choices=sorted(_RAM_SHAPES),
                         help="compare with a design that no cost was fitted to")  # fmt: skip
     parser.add_argument("--check", nargs="+", type=Path, metavar="report.json", help="builds to compare with")
+    parser.add_argument("--update", type=Path, metavar="README.md", help="replace the model's table in this file")
     args = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         if args.calibrate:
             costs = load_costs() if COSTS.exists() else {}
             costs[args.calibrate] = calibrate(args.calibrate)
@@ -229,10 +268,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{report['board']}: LUT {told.lut:,} of {used['lut']:,} ({told.lut / used['lut'] - 1:+.1%}), "
                   f"flip-flops {told.flip_flops / used['flip_flops'] - 1:+.1%}, "
                   f"block RAM {told.block_ram:g} of {used['block_ram']:g}")  # fmt: skip
-    except (OSError, ValueError, DorefabricError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+        if args.update:
+            update(args.update, boards_table(args.update.read_text()), MARKS)
+
+    return reported(run)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ python -m dorefabric.boards.table build/*/report.json --update boards/README.md
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dorefabric.hw.errors import DorefabricError
 
-__all__ = ["main", "table", "update"]
+__all__ = ["main", "reported", "table", "update"]
 
 BEGIN, END = "<!-- builds -->", "<!-- end of builds -->"
 
@@ -46,16 +46,27 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"Tools: {', '.join(sorted(tools))}.", ""])
 
 
-def update(path: Path, text: str) -> None:
-    """Put ``text`` between the two marks of the file at ``path``."""
+def reported(run: Callable[[], None]) -> int:
+    """Exit status of a command: 0, or 2 after what went wrong in one line."""
     try:
-        before, _, rest = path.read_text().partition(BEGIN)
+        run()
+    except (OSError, ValueError, DorefabricError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def update(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
+    """Put ``text`` between the two marks of the file at ``path``."""
+    begin, end_mark = marks
+    try:
+        before, _, rest = path.read_text().partition(begin)
     except OSError as error:
         raise DorefabricError(f"cannot read {path}: {error.strerror}") from None
-    _, end, after = rest.partition(END)
+    _, end, after = rest.partition(end_mark)
     if not end:
-        raise DorefabricError(f"{path} does not have the marks {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+        raise DorefabricError(f"{path} does not have the marks {begin} and {end_mark}")
+    path.write_text(f"{before}{begin}\n{text}{end_mark}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,16 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("reports", nargs="+", type=Path, metavar="report.json")
     parser.add_argument("--update", type=Path, metavar="README.md", help="replace the table in this file")
     args = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         text = table([json.loads(path.read_text()) for path in args.reports])
         if args.update:
             update(args.update, text)
         else:
             print(text)
-    except (OSError, ValueError, DorefabricError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return reported(run)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import Component, In, Out
 from .bus import BusSignature
 from .frames import HEADER_BYTES, IDENTITY, Command, Status
 from .framing import FrameByte
-from .registers import ADDRESS_BITS
+from .registers import ADDRESS_BITS, OFFSET_BITS
 
 __all__ = ["Bridge", "BridgeState"]
 
@@ -68,6 +68,7 @@ class Bridge(Component):
         self._advance = Signal(reset_less=True)  # the frame is the expected one and is executed
         self._reads_left = Signal(8, reset_less=True)
         self._answer_words = Signal(reset_less=True)  # SYNC: the word in `word`, then the identity
+        self._requesting = Signal()  # a request is on the bus: state FETCH, or USE with a word to write
         self._status = Signal(3, reset_less=True)
         self._address = Signal(ADDRESS_BITS, reset_less=True)
         self._lost = Signal()  # a damaged frame is not answered yet
@@ -83,11 +84,16 @@ class Bridge(Component):
         advance, answer_words = self._advance, self._answer_words
         lost = self._lost
         m.d.comb += [
+            self.bus.request.valid.eq(self._requesting),
+            self.bus.request.payload.write.eq(execute_write),
             self.bus.request.payload.address.eq(address),
             self.bus.request.payload.data.eq(word),
         ]
         with m.If(self.damaged):
             m.d.sync += lost.eq(1)
+        with m.If(self._requesting & self.bus.request.ready):
+            # Within its space: what lies beyond is another memory's.
+            m.d.sync += [self._requesting.eq(0), address[:OFFSET_BITS].eq(address[:OFFSET_BITS] + 1)]
 
         with m.Switch(state):
             with m.Case(BridgeState.LENGTH):
@@ -138,7 +144,7 @@ class Bridge(Component):
                     m.d.sync += [word.eq(Cat(word[8:], self.i.payload)), byte.eq(byte + 1)]
                     with m.If(byte == 3):
                         m.d.sync += words_left.eq(words_left - 1)
-                        m.d.sync += state.eq(BridgeState.USE)
+                        m.d.sync += [state.eq(BridgeState.USE), self._requesting.eq(execute_write & ~first_word)]
 
             with m.Case(BridgeState.USE):
                 used = Signal()
@@ -147,13 +153,7 @@ class Bridge(Component):
                     m.d.comb += used.eq(1)
                     m.d.sync += address.eq(word)
                 with m.Elif(execute_write):
-                    m.d.comb += [
-                        self.bus.request.valid.eq(1),
-                        self.bus.request.payload.write.eq(1),
-                        used.eq(self.bus.request.ready),
-                    ]
-                    with m.If(self.bus.request.ready):
-                        m.d.sync += address.eq(address + 1)
+                    m.d.comb += used.eq(self.bus.request.ready)
                 with m.Else():
                     m.d.comb += used.eq(1)
                     m.d.sync += reads_left.eq(Mux(execute_read, word[:8], 0))
@@ -177,17 +177,15 @@ class Bridge(Component):
                     self.o.payload.last.eq(final),
                 ]
                 with m.If(self.o.ready):
-                    m.d.sync += state.eq(BridgeState.FETCH)
                     with m.If(final):
                         m.d.sync += state.eq(BridgeState.LENGTH)
                     with m.Elif(answer_words):
                         m.d.sync += state.eq(BridgeState.ANSWER_WORD)
+                    with m.Else():
+                        m.d.sync += [state.eq(BridgeState.FETCH), self._requesting.eq(1)]
 
-            with m.Case(BridgeState.FETCH):
-                m.d.comb += self.bus.request.valid.eq(1)
-                with m.If(self.bus.request.ready):
-                    m.d.sync += [address.eq(address + 1), reads_left.eq(reads_left - 1)]
-                    m.d.sync += state.eq(BridgeState.WAIT)
+            with m.Case(BridgeState.FETCH), m.If(self.bus.request.ready):
+                m.d.sync += [reads_left.eq(reads_left - 1), state.eq(BridgeState.WAIT)]
             with m.Case(BridgeState.WAIT):
                 m.d.comb += self.bus.response.ready.eq(1)
                 m.d.sync += word.eq(self.bus.response.payload)
@@ -206,11 +204,12 @@ class Bridge(Component):
                     with m.If(byte == 3):
                         m.d.sync += word.eq(Const(IDENTITY, 32))
                         m.d.sync += answer_words.eq(0)
-                        m.d.sync += state.eq(BridgeState.FETCH)
                         with m.If(answer_words):
                             m.d.sync += state.eq(BridgeState.ANSWER_WORD)
                         with m.Elif(end):
                             m.d.sync += state.eq(BridgeState.LENGTH)
+                        with m.Else():
+                            m.d.sync += [state.eq(BridgeState.FETCH), self._requesting.eq(1)]
         return m
 
 

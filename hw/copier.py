@@ -68,13 +68,15 @@ class Copier(wiring.Component):
         weight_bits, threshold_bits = config.weight_address_bits, config.threshold_address_bits
         position = Signal(max(weight_bits + columns + pieces, threshold_bits + columns), reset_less=True)
         remaining = Signal.like(self.block.count, reset_less=True)
-        arriving = Signal(range(copy_latency(config) + 1), reset_less=True)
+        arriving = Signal(range(copy_latency(config)), reset_less=True)
+        flowing = Signal()  # busy, and the first word has arrived
         all_columns = Signal()
+        final = Signal(reset_less=True)  # remaining is 1
         m.d.comb += [
             self.offset.eq(position),
-            self.write.eq(self.busy & (arriving == 0)),
+            self.write.eq(flowing),
             all_columns.eq(position[:columns].all() & (self.thresholds | position[columns : columns + pieces].all())),
-            self.done.eq(self.write & all_columns & (remaining == 1)),
+            self.done.eq(self.write & all_columns & final),
         ]
         with m.If(self.start & (self.block.count != 0)):
             m.d.sync += [
@@ -83,15 +85,15 @@ class Copier(wiring.Component):
                 self.piece.eq(0),
                 position.eq(Mux(self.thresholds, Cat(Const(0, columns), d.threshold_base),
                                 Cat(Const(0, columns + pieces), d.weight_base))),
-                remaining.eq(self.block.count),
-                arriving.eq(copy_latency(config)),
+                remaining.eq(self.block.count), final.eq(self.block.count == 1),
+                arriving.eq(copy_latency(config) - 1),
             ]  # fmt: skip
         with m.Elif(self.write):
             m.d.sync += [position.eq(position + 1), self.piece.eq(self.piece + 1)]
             with m.If(all_columns):
-                m.d.sync += remaining.eq(remaining - 1)
+                m.d.sync += [remaining.eq(remaining - 1), final.eq(remaining == 2)]
             with m.If(self.done):
-                m.d.sync += self.busy.eq(0)
-        with m.Else():
-            m.d.sync += arriving.eq(arriving - 1)
+                m.d.sync += [self.busy.eq(0), flowing.eq(0)]
+        with m.Elif(self.busy):
+            m.d.sync += [arriving.eq(arriving - 1), flowing.eq(arriving == 0)]
         return m

@@ -168,13 +168,7 @@ def connect_element(m: Module, element: wiring.Component) -> None:
     """Both parts behind the ports of an `element.Element`."""
     m.submodules.mismatches = mismatches = GowinMismatches(len(element.activations))
     m.submodules.total = total = GowinAccumulator(len(mismatches.count), len(element.accumulator))
-    m.d.comb += [
-        mismatches.activations.eq(element.activations),
-        mismatches.weights.eq(element.weights),
-        total.count.eq(mismatches.count),
-        total.carry.eq(mismatches.carry),
-        total.enable.eq(element.enable),
-        total.clear.eq(element.clear),
-        total.double.eq(element.double),
-        element.accumulator.eq(total.accumulator),
-    ]
+    m.d.comb += [getattr(mismatches, name).eq(getattr(element, name)) for name in ("activations", "weights")]
+    m.d.comb += [getattr(total, name).eq(getattr(mismatches, name)) for name in ("count", "carry")]
+    m.d.comb += [getattr(total, name).eq(getattr(element, name)) for name in ("enable", "clear", "double")]
+    m.d.comb += element.accumulator.eq(total.accumulator)

@@ -6,7 +6,7 @@
 `frames.py` has the format and its software twin.
 """
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import Component, In, Out
@@ -62,13 +62,8 @@ class Unframer(Component):
         m.submodules.crc = crc = self._crc
         slices = 8 // self._crc_bits
         escaped, damaged, index = self._escaped, self._damaged, self._index
-        byte = Signal(8)
-        with m.If(escaped & (self.i.payload == ESC_END)):
-            m.d.comb += byte.eq(END)
-        with m.Elif(escaped & (self.i.payload == ESC_ESC)):
-            m.d.comb += byte.eq(ESC)
-        with m.Else():
-            m.d.comb += byte.eq(self.i.payload)
+        # After ESC the lowest bit tells the two bytes apart that may follow; with any other the frame is damaged.
+        byte = Mux(escaped, Mux(self.i.payload[0], ESC, END), self.i.payload)
         m.d.comb += [
             self.o.payload.data.eq(byte),
             crc.data.eq(byte.word_select(index, self._crc_bits)),
@@ -191,7 +186,7 @@ class FrameStore(Component):
 class Framer(Component):
     """Appends the CRC, escapes, and puts END bytes around each frame.
 
-    Throughput: a byte takes 1 + 8 / ``crc_bits`` cycles, one more when it is escaped.
+    Throughput: a byte takes 2 + 8 / ``crc_bits`` cycles, one more when it is escaped.
 
     Members
     -------
@@ -210,22 +205,28 @@ class Framer(Component):
         index = Signal(range(max(slices, CRC_BYTES)))
         second = Signal()  # ESC is out, its second byte is due
         byte = Signal(8)
+        # Whether the byte needs an escape is found in a cycle of its own.
+        known, special = Signal(), Signal(reset_less=True)
         sent = Signal()  # the byte is out completely
         m.d.comb += crc.data.eq(self.i.payload.data.word_select(index[: max(slices - 1, 1).bit_length()],
                                                                 self._crc_bits))  # fmt: skip
 
         def send() -> None:
-            """Send ``byte``, escaped if need be."""
+            """Send ``byte``, which is there if ``i.valid`` or the state says so, escaped if need be."""
+            m.d.sync += special.eq((byte == END) | (byte == ESC))
+            m.d.comb += self.o.valid.eq(known)
             with m.If(second):
                 m.d.comb += [self.o.payload.eq(ESC_END | byte[0]), sent.eq(self.o.ready)]
                 with m.If(self.o.ready):
                     m.d.sync += second.eq(0)
-            with m.Elif((byte == END) | (byte == ESC)):
+            with m.Elif(special):
                 m.d.comb += self.o.payload.eq(ESC)
                 with m.If(self.o.valid & self.o.ready):
                     m.d.sync += second.eq(1)
             with m.Else():
                 m.d.comb += [self.o.payload.eq(byte), sent.eq(self.o.valid & self.o.ready)]
+            with m.If(sent):
+                m.d.sync += known.eq(0)
 
         m.d.comb += byte.eq(self.i.payload.data)
         with m.FSM():
@@ -234,7 +235,7 @@ class Framer(Component):
                 with m.If(self.i.valid & self.o.ready):
                     m.next = "CONTENT"
             with m.State("CONTENT"):
-                m.d.comb += self.o.valid.eq(self.i.valid)
+                m.d.sync += known.eq(self.i.valid)
                 send()
                 with m.If(sent):
                     m.next = "HASH"
@@ -248,7 +249,8 @@ class Framer(Component):
                     with m.If(self.i.payload.last):
                         m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += [self.o.valid.eq(1), byte.eq(crc.crc.word_select(index[:2], 8))]
+                m.d.comb += byte.eq(crc.crc.word_select(index[:2], 8))
+                m.d.sync += known.eq(1)
                 send()
                 with m.If(sent):
                     m.d.sync += index.eq(index + 1)

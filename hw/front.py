@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from .bridge import Bridge
 from .bus import BusSignature
 from .framing import Framer, FrameStore, Unframer
-from .streams import StreamBuffer
+from .streams import StreamBuffer, StreamRegister
 
 __all__ = ["SerialFront"]
 
@@ -49,7 +49,10 @@ class SerialFront(Component):
         m.submodules.bridge = bridge = Bridge()
         m.submodules.framer = framer = Framer(self._crc_bits)
         connect(m, flipped(self.i), unframer.i)
-        connect(m, unframer.o, store.i)
+        # These two look at a byte's whole meaning; the unframer takes nine cycles or more for one.
+        m.submodules.bytes = received = StreamRegister(unframer.o.payload.shape())
+        connect(m, unframer.o, received.i)
+        connect(m, received.o, store.i)
         if self._registered:
             m.submodules.buffer = buffer = StreamBuffer(store.o.payload.shape())
             connect(m, store.o, buffer.i)
@@ -57,7 +60,10 @@ class SerialFront(Component):
         else:
             connect(m, store.o, bridge.i)
         m.d.comb += bridge.damaged.eq(store.damaged)
-        connect(m, bridge.o, framer.i)
+        # Between two machines that look at each other's handshake; the framer takes nine cycles or more for a byte.
+        m.submodules.answers = answers = StreamRegister(bridge.o.payload.shape())
+        connect(m, bridge.o, answers.i)
+        connect(m, answers.o, framer.i)
         connect(m, framer.o, flipped(self.o))
         if self._registered:
             m.submodules.requests = requests = StreamBuffer(self.bus.request.payload.shape())

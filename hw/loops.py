@@ -1,6 +1,6 @@
 """Loop counters of a descriptor: chunk, tap, plane pair inside a tile of results; pool position, tile, row, channel."""
 
-from amaranth import Const, Module, Signal, Value
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -58,61 +58,72 @@ class Loops(wiring.Component):
         m = Module()
         d = self.descriptor
 
-        # Inside a tile: the counters move every cycle, and so do the flags of their last values.
-        chunk = Signal.like(d.chunks)
-        chunk_last, tap_last, pair_last = Signal(), Signal(), Signal()
+        # Inside a tile the counters may move every cycle: whether one is at its end or its beginning is known from the
+        # cycle in which it moved.
+        following = Signal.like(d.chunks)  # index of the next chunk
+        chunk_last, at_last_tap, at_last_pair, at_first_tap = (
+            Signal(name=name, reset_less=True) for name in ("chunk_last", "at_last_tap", "at_last_pair", "at_first_tap")
+        )
+        tap_last, pair_last = Signal(), Signal()
+        next_tap, next_pair = Signal.like(self.tap), Signal.like(self.pair)
         m.d.comb += [
-            chunk_last.eq(chunk == d.chunks),
-            tap_last.eq(chunk_last & (self.tap == d.taps)),
-            pair_last.eq(tap_last & (self.pair == d.pairs)),
-            self.first_chunk.eq(chunk == 0),
-            self.first_of_pair.eq(self.first_chunk & (self.tap == 0)),
-        ]
+            next_tap.eq(self.tap + 1), next_pair.eq(self.pair + 1),
+            tap_last.eq(chunk_last & at_last_tap),
+            pair_last.eq(tap_last & at_last_pair),
+            self.first_of_pair.eq(self.first_chunk & at_first_tap),
+        ]  # fmt: skip
 
-        # The outer counters move with the last step of a tile, at least four cycles apart: their flags may be
-        # registers.
+        # The outer counters move in the cycle after the last step of a tile. The next such step comes at least four
+        # cycles after it: time for registers that hold whether a counter is at its end, and the level of that step.
         nest = [
             (field, Signal.like(d[field], name=f"{field}_index"), Signal(name=f"{field}_last", reset_less=True))
             for field in ("pool_taps", "x_tiles", "y_count", "channel_tiles")
         ]
-        for field, index, last in nest:
+        ends, ended = Signal(), Signal()
+        level = Signal(LEVEL_BITS, init=Level.POOL, reset_less=True)
+        m.d.comb += ends.eq(self.issue & pair_last)
+        m.d.sync += [ended.eq(ends), level.eq(Level.POOL)]
+        carry: Value = Const(1)
+        for number, (field, index, last) in zip(
+            (Level.COLUMN, Level.ROW, Level.CHANNEL, Level.END), nest, strict=True
+        ):
             m.d.sync += last.eq(index == d[field])
+            advance = Signal(name=f"advance_{number}")
+            m.d.comb += advance.eq(carry & last)
+            with m.If(ended & carry):
+                m.d.sync += index.eq(Mux(last, 0, index + 1))
+            with m.If(advance):
+                m.d.sync += level.eq(number)
+            carry = advance
 
         # Cycles until the drain of the tile before allows the next last step, less one.
         slots = self.config.drain_slots
         spacing = self._spacing = Signal(range((1 << len(d.planes)) * slots))
-        ready = Signal()
+        ready = self._ready = Signal(init=1)  # spacing is 0
         m.d.comb += [
-            ready.eq(spacing == 0),
             self.stall.eq(self.active & (self.hold | (pair_last & ~ready))),
             self.issue.eq(self.active & ~self.stall),
         ]
         with m.If(~ready):
-            m.d.sync += spacing.eq(spacing - 1)
+            m.d.sync += [spacing.eq(spacing - 1), ready.eq(spacing == 1)]
 
         with m.If(self.start):
             m.d.sync += self.active.eq(1)
         with m.If(self.issue):
-            m.d.sync += chunk.eq(chunk + 1)
+            m.d.sync += [following.eq(following + 1), chunk_last.eq(following == d.chunks), self.first_chunk.eq(0)]
             with m.If(chunk_last):
-                m.d.sync += [chunk.eq(0), self.tap.eq(self.tap + 1)]
+                m.d.sync += [self.tap.eq(next_tap), at_last_tap.eq(next_tap == d.taps), at_first_tap.eq(0)]
             with m.If(tap_last):
-                m.d.sync += [self.tap.eq(0), self.pair.eq(self.pair + 1)]
+                m.d.sync += [self.pair.eq(next_pair), at_last_pair.eq(next_pair == d.pairs)]
             with m.If(pair_last):
-                m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1)]
-                m.d.comb += self.level.eq(Level.POOL)
-                carry = 1
-                for level, (_, index, last) in zip(
-                    (Level.COLUMN, Level.ROW, Level.CHANNEL, Level.END), nest, strict=True
-                ):
-                    advance = Signal(name=f"advance_{level}")
-                    m.d.comb += advance.eq(carry & last)
-                    with m.If(carry):
-                        m.d.sync += index.eq(index + 1)
-                    with m.If(advance):
-                        m.d.sync += index.eq(0)
-                        m.d.comb += self.level.eq(level)
-                    carry = advance
-                with m.If(carry):
+                m.d.sync += [self.pair.eq(0), spacing.eq(times(d.planes, slots) + slots - 1), ready.eq(0)]
+                m.d.comb += self.level.eq(level)
+                with m.If(level == Level.END):
                     m.d.sync += self.active.eq(0)
+        with m.If(~self.active | (self.issue & chunk_last)):
+            m.d.sync += [following.eq(1), chunk_last.eq(d.chunks == 0), self.first_chunk.eq(1)]
+        with m.If(~self.active | (self.issue & tap_last)):
+            m.d.sync += [self.tap.eq(0), at_last_tap.eq(d.taps == 0), at_first_tap.eq(1)]
+        with m.If(~self.active | (self.issue & pair_last)):
+            m.d.sync += at_last_pair.eq(d.pairs == 0)
         return m

@@ -35,8 +35,8 @@ class BlockMemory(wiring.Component):
         What is read in a cycle with a write does not matter, so that one port will do. On an iCE40 UltraPlus such a
         memory of `SPRAM_MINIMUM_DEPTH` to `SPRAM_DEPTH` words is put into its single-port RAM, which holds anything
         at power-up, unless its granularity is none of the multiples of 4 that this has.
-    distributed : bool
-        Make it of LUTs; not every fabric can.
+    style : str, optional
+        "distributed": make it of LUTs, which not every fabric can; "block": of block RAM, however small it is.
 
     Members
     -------
@@ -51,12 +51,12 @@ class BlockMemory(wiring.Component):
         depth: int,
         granularity: int | None = None,
         exclusive: bool = False,
-        distributed: bool = False,
+        style: str | None = None,
     ) -> None:
         self.width, self.depth, self.exclusive = width, depth, exclusive
         self.attributes: dict[str, int | str] = {"no_rw_check": 1}
-        if distributed:
-            self.attributes["ram_style"] = "distributed"
+        if style:
+            self.attributes["ram_style"] = style
         self.granularity = granularity or width
         super().__init__(
             {

@@ -1,9 +1,12 @@
-"""Registers in a row, and a memory that does the same."""
+"""Registers in a row, and memories that do the same."""
 
 from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
+from amaranth.utils import ceil_log2
 
-__all__ = ["delay", "delay_in_memory"]
+from .memory import BlockMemory
+
+__all__ = ["delay", "delay_in_block", "delay_in_memory"]
 
 
 def delay(m: Module, value: Value, cycles: int, *, name: str, reset: bool = False) -> Value:
@@ -26,3 +29,19 @@ def delay_in_memory(m: Module, value: Value, cycles: int, *, name: str) -> Value
     m.d.sync += place.eq(Mux(place == cycles - 1, 0, place + 1))
     m.d.comb += [write.addr.eq(place), write.data.eq(value), write.en.eq(1), read.addr.eq(place)]
     return read.data
+
+
+def delay_in_block(m: Module, value: Value, cycles: int, *, name: str) -> Value:
+    """`delay` of at least 2 ``cycles`` in a block memory: where a lone register is dear and a block is left over."""
+    value = Value.cast(value)
+    m.submodules[name] = memory = BlockMemory(width=len(value), depth=1 << ceil_log2(cycles), style="block")
+    place = Signal(range(memory.depth), name=f"{name}_place")
+    m.d.sync += place.eq(place + 1)
+    m.d.comb += [
+        memory.write_address.eq(place),
+        memory.write_data.eq(value),
+        memory.write_enable.eq(1),
+        # The word is out in the cycle after its address: what has been written cycles - 1 before that.
+        memory.read_address.eq(place - (cycles - 1)),
+    ]
+    return memory.read_data

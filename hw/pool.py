@@ -60,7 +60,7 @@ class RunningMaximum(wiring.Component):
         address = Cat(self.slot, self.plane)
         # A few words that are worth a block RAM where there are no others.
         m.submodules.planes = planes = BlockMemory(
-            width=columns, depth=1 << len(address), distributed=self.config.technology == "gowin"
+            width=columns, depth=1 << len(address), style="distributed" if self.config.technology == "gowin" else None
         )
 
         maximum = Signal(columns, reset_less=True)

@@ -79,7 +79,12 @@ class Popcount(wiring.Component):
                 a, b = plane[:half], plane[half:]
                 propagate = wire(a ^ b, f"propagate_{level}_{index}")
                 sums.append(wire(propagate ^ carry, f"sum_{level}_{index}"))
-                carry = wire((a & b) | (propagate & carry), f"carry_{level}_{index}")
+                if level == 1 and self.technology == "ice40":
+                    # In terms of the sum, so that the gates of the lanes fold into three LUT4 for each adder.
+                    carry = (propagate & ~sums[-1]) | (~propagate & a)
+                else:
+                    carry = (a & b) | (propagate & carry)
+                carry = wire(carry, f"carry_{level}_{index}")
             planes = [*sums, carry]
             if level in registers:
                 planes = [register(plane, f"count_{level}_{index}") for index, plane in enumerate(planes)]

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 
 from .config import ISA_VERSION, FabricConfig
 
-__all__ = ["ADDRESS_BITS", "MAGIC", "OFFSET_BITS", "REGISTERS", "SPACES", "Register", "address", "constants"]
+__all__ = [
+    "ADDRESS_BITS", "MAGIC", "OFFSET_BITS", "REGISTERS", "SCRATCH_BITS", "SPACES", "Register", "address", "constants",
+]  # fmt: skip
 
 ADDRESS_BITS = 28
 OFFSET_BITS = 24
 MAGIC = 0x44464142  # "DFAB"
+SCRATCH_BITS = 8
 
 SPACES = {"registers": 0, "program": 1, "taps": 2, "thresholds": 3, "weights": 4, "features": 5}
 
@@ -47,7 +50,7 @@ REGISTERS = (
     Register("descriptor", 6, "R/W", "program address of the next descriptor; advances as descriptors complete"),
     Register("cycles", 7, "R", "clock cycles busy in the current or latest run"),
     Register("idle", 8, "R", "clock cycles since the latest run ended; while busy, since the descriptor's fetch began"),
-    Register("scratch", 9, "R/W", "no effect; for link tests"),
+    Register("scratch", 9, "R/W", f"no effect; for link tests; bits [{SCRATCH_BITS - 1}:0], the others read as 0"),
 )
 
 

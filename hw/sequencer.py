@@ -11,7 +11,7 @@ from .host import ACCESS_LAYOUT
 from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .pipeline import delay
-from .registers import REGISTERS, constants
+from .registers import REGISTERS, SCRATCH_BITS, constants
 from .timing import LOOP_COUNTS, program_latency, store_cycles
 
 __all__ = ["Sequencer"]
@@ -89,6 +89,7 @@ class Sequencer(wiring.Component):
         interval = Signal(32)
         self._registers(m, register_write, index, next_descriptor, interval, run_ends)
         m.d.sync += interval.eq(Mux(run_ends, 0, Mux(layer_begins, 1, interval + 1)))
+        running = Signal()  # any state but idle; a register, as much waits for it
         loading = Signal()
         empty = self._load(m, read_word, layer_begins, loading, word)
 
@@ -98,7 +99,7 @@ class Sequencer(wiring.Component):
             program.read_address.eq(pointer),
             program.write_address.eq(pointer),
             program.write_data.eq(access.data),
-            self.busy.eq(1),
+            self.busy.eq(running),
         ]
         # The stall counter also adds one to the run count, after the stalls themselves have been stored.
         steps, stalls = Signal(32, reset_less=True), Signal(32, reset_less=True)
@@ -114,7 +115,6 @@ class Sequencer(wiring.Component):
         with m.FSM(name="state"):
             with m.State("idle"):
                 m.d.comb += [
-                    self.busy.eq(0),
                     program.read_address.eq(access.offset),
                     program.write_address.eq(access.offset),
                     program.write_enable.eq(access.space.program & access.write),
@@ -123,7 +123,7 @@ class Sequencer(wiring.Component):
                 with m.If(register_write & (index == _INDEX["descriptor"])):
                     m.d.sync += next_descriptor.eq(access.data)
                 with m.If(register_write & (index == _INDEX["control"]) & access.data[0]):
-                    m.d.sync += single.eq(access.data[1])
+                    m.d.sync += [single.eq(access.data[1]), running.eq(1)]
                     m.next = "fetch"
 
             with m.State("fetch"):
@@ -185,6 +185,7 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
                     with m.If(single | self.descriptor.last):
                         m.d.comb += run_ends.eq(1)
+                        m.d.sync += running.eq(0)
                         m.next = "idle"
         return m
 
@@ -194,7 +195,7 @@ class Sequencer(wiring.Component):
     ) -> None:  # fmt: skip
         """Space 0 of the memory map, apart from starting a run and moving the descriptor register."""
         access = self.access
-        scratch, cycles = Signal(32), Signal(32)
+        scratch, cycles = Signal(SCRATCH_BITS), Signal(32)
         runs = Signal(24)
         words = constants(self.config) | {
             "status": Cat(self.busy, Const(0, 7), runs),

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-__all__ = ["StreamBuffer"]
+__all__ = ["StreamBuffer", "StreamRegister"]
 
 
 class StreamBuffer(Component):
@@ -46,4 +46,34 @@ class StreamBuffer(Component):
         with m.Elif(self.i.valid & self.i.ready):
             m.d.sync += spare.eq(self.i.payload)
             m.d.sync += spare_valid.eq(1)
+        return m
+
+
+class StreamRegister(Component):
+    """Cuts every combinational path of a stream with one register, at half the rate.
+
+    Latency one cycle, throughput one payload every two cycles, capacity one. Everything that it puts out is a
+    register but ``i.ready``, which is the inverse of one.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Shape of the payload.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+    """
+
+    def __init__(self, shape) -> None:
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.valid):
+            m.d.sync += self.o.valid.eq(~self.o.ready)
+        with m.Else():
+            # Whatever the payload is: a register that always loads here needs no logic in front.
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
         return m

@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
 from .descriptor import field_widths
-from .pipeline import delay, delay_in_memory
+from .pipeline import delay, delay_in_block, delay_in_memory
 from .timing import captures_early
 
 __all__ = ["ThresholdUnit", "tree_code"]
@@ -90,13 +90,16 @@ class ThresholdUnit(wiring.Component):
             bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < self.threshold)),
         ]
         m.d.comb += self.address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
-        walked = delay(m, node, latency - 1, name="node")
         waiting = config.drain_slots - latency
-        after = Cat(bit, walked)[: len(node)]
-        if config.technology == "gowin" and waiting >= 8:  # a lone register takes a LUT
-            following = delay_in_memory(m, after, waiting, name="waiting")
+        if config.technology == "ice40" and waiting >= 4:  # a lone register takes a logic cell
+            walked = delay_in_block(m, node, config.drain_slots - 1, name="nodes")
+            following = Cat(delay(m, bit, waiting, name="bit_late"), walked)[: len(node)]
         else:
-            following = delay(m, after, waiting, name="waiting")
+            after = Cat(bit, delay(m, node, latency - 1, name="node"))[: len(node)]
+            if config.technology == "gowin" and waiting >= 8:  # a lone register takes a LUT
+                following = delay_in_memory(m, after, waiting, name="waiting")
+            else:
+                following = delay(m, after, waiting, name="waiting")
         m.d.sync += node.eq(Mux(self.first, 1, following))
 
         row: list[Value] = [bit]

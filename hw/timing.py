@@ -83,8 +83,10 @@ def captures_early(technology: str) -> bool:
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:
     """Levels of the popcount tree after which there is a register, besides the one at its output."""
     levels = int(math.log2(lanes)) - 1
-    if technology in ("ice40", "gowin") or levels < 4:
+    if technology == "gowin" or levels < 4:
         return ()
+    if technology == "ice40":
+        return (2,)  # half of a path of ten LUTs; in registers that share their LUTs' cells but for the waiting lanes
     return tuple(range(2, levels, 2)) if technology == "ecp5" else (levels // 2 + 1,)
 
 

@@ -121,11 +121,15 @@ class Writer(wiring.Component):
         with m.If(self.prepare):
             m.d.sync += [chunk_base.eq(d.out_base + d.out_segment[segment_bits:]), segment.eq(d.out_segment)]
 
+        # Where a tile of results begins is kept a cycle later: its next plane needs it after all slots of the first.
+        begins, begun = Signal(), Signal()
+        m.d.comb += begins.eq(self.start | (slots.last & (level >= Level.COLUMN)))
+        m.d.sync += begun.eq(begins)
+        with m.If(begun):
+            m.d.sync += [saved.eq(signal) for saved, signal in zip(first, now, strict=True)]
         m.d.sync += [signal.eq(moved) for signal, moved in zip(now, after, strict=True)]
-        with m.If(slots.last_slot):
+        with m.If(slots.last_slot & ~begins):
             m.d.sync += [signal.eq(saved) for signal, saved in zip(now, first, strict=True)]
-        with m.If(slots.last & (level >= Level.COLUMN)):
-            m.d.sync += [signal.eq(moved) for signal, moved in zip((*now, *first), (*after, *after), strict=True)]
         channel = slots.last & (level == Level.CHANNEL)
         with m.If(channel):
             m.d.sync += [chunk_base.eq(next_chunk), segment.eq(segment + 1)]
@@ -133,7 +137,7 @@ class Writer(wiring.Component):
             begin = Signal.like(chunk_base)
             m.d.comb += begin.eq(Mux(channel, next_chunk, chunk_base))
             start = (begin, d.out_bank, 0, d.out_width, begin, d.out_bank)
-            m.d.sync += [signal.eq(value) for signal, value in zip((*now, *first), (*start, *start), strict=True)]
+            m.d.sync += [signal.eq(value) for signal, value in zip(now, start, strict=True)]
 
         # With the bits: address of the word.
         address = Signal.like(pixel, name="word_address", reset_less=True)

@@ -23,8 +23,8 @@ from dorefabric.sw.program import Program
 from dorefabric.sw.random_graphs import random_images, random_layer
 from dorefabric.sw.reference import evaluate, evaluate_output
 
-__all__ = ["LAYERS_CONFIG", "Progress", "cifar", "cnv", "compare_layers", "gates", "layers", "link", "mnist",
-           "random_layers", "random_model"]  # fmt: skip
+__all__ = ["ECP5_NETLIST", "LAYERS_CONFIG", "Progress", "cifar", "cnv", "compare_layers", "gates", "layers", "link",
+           "mnist", "random_layers", "random_model"]  # fmt: skip
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -33,6 +33,14 @@ LAYERS_CONFIG = FabricConfig(
     weight_depth=8192, feature_depth=4096, threshold_depth=4096, program_depth=1024, tap_depth=1024, front="bus",
 )  # fmt: skip
 """One design for every precision: wide accumulators and memories, so that no layer has to be streamed."""
+
+ECP5_NETLIST = FabricConfig(
+    name="ecp5-netlist", rows=2, columns=8, lanes=64, tile_columns=4, threshold_columns=4, accumulator_bits=20,
+    threshold_bits=19, weight_depth=64, feature_depth=128, threshold_depth=16, program_depth=256, tap_depth=64,
+    technology="ecp5", front="bus",
+)  # fmt: skip
+"""What is synthesised in place of an ECP5 board: its elements, drain and control around memories that are small enough
+for LUT RAM, as Yosys has no model of this fabric's block RAM."""
 
 
 def compare_layers(
@@ -306,9 +314,11 @@ def link(config: FabricConfig, error_rate: float, images: int, seed: int, progre
 
 
 def gates(config: FabricConfig, device: str, seed: int, progress_bar: Progress) -> dict[str, Any]:
-    """The synthesised netlist of a board's core, on one digits image."""
+    """The synthesised netlist of a board's core (`ECP5_NETLIST` for those of ECP5), on one digits image."""
     from dorefabric.sim.gates import GateLevelLink
 
+    if config.technology == "ecp5":
+        config = ECP5_NETLIST
     graph, program, inputs = _digits_program(config, seed)
     started = time.perf_counter()
     with progress_bar("synthesis and simulation model", 1) as done:
@@ -320,7 +330,9 @@ def gates(config: FabricConfig, device: str, seed: int, progress_bar: Progress) 
         netlist.close()
     seconds = time.perf_counter() - started
     return {
-        "summary": f"netlist of {config.name}: {differences} differences on one digits image, {seconds:.0f} s",
-        "tables": [("gate level", ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
+        "summary": f"netlist of {config.name}, {config.rows} × {config.columns} × {config.lanes}: {differences} "
+        f"differences on every layer of one digits image, {seconds:.0f} s",
+        "tables": [(f"Netlist of {config.name}, {config.total_lanes:,} lanes, on one digits image",
+                    ["layer", "steps", "stalls", "cycles", "useful", "different"], rows)],
         "differences": differences, "layers": counters, "seconds": seconds, "seed": seed,
     }  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_WORDS
-from dorefabric.hw.registers import OFFSET_BITS, REGISTERS, SPACES, constants
+from dorefabric.hw.registers import OFFSET_BITS, REGISTERS, SCRATCH_BITS, SPACES, constants
 from dorefabric.hw.timing import store_cycles
 
 from .cycles import descriptor_cycles
@@ -38,7 +38,7 @@ class DeviceModel:
             elif name == "descriptor":
                 self._registers[name] = word & 0xFFFF
             elif name == "scratch":
-                self._registers[name] = word
+                self._registers[name] = word & (1 << SCRATCH_BITS) - 1
 
     def read(self, address: int, count: int) -> np.ndarray:
         if address >> OFFSET_BITS != SPACES["registers"]:

@@ -12,7 +12,7 @@ from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.random_graphs import random_layer
 
 CONFIG = FabricConfig(name="test", rows=2, columns=4, lanes=16, tile_columns=2, accumulator_bits=32, threshold_bits=32)
-BOARD_NAMES = "arty_a7, hx8k_evn, icebreaker, tang_nano_20k, tang_nano_9k, ulx3s_85f"
+BOARD_NAMES = "arty_a7, hx8k_evn, icebreaker, tang_nano_20k, tang_nano_9k, ulx3s_12f, ulx3s_25f, ulx3s_45f, ulx3s_85f"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -1,14 +1,17 @@
 """The area model: its composition, its fit, and its block RAM against what boards are known to need."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dorefabric.boards
 from dorefabric.boards import BOARDS
-from dorefabric.boards.area import block_ram, fit, load_costs, predict, rest_units, tile_units
+from dorefabric.boards.area import MARKS, block_ram, boards_table, fit, load_costs, predict, rest_units, tile_units
 from dorefabric.hw.config import ConfigError, FabricConfig
 
+README = Path(dorefabric.boards.__file__).parent / "README.md"
 CONFIG = FabricConfig(rows=4, columns=8, lanes=32, tile_columns=4, technology="ecp5")
 
 
@@ -56,3 +59,12 @@ def test_committed_costs(technology: str) -> None:
         predict(dataclasses.replace(CONFIG, technology=technology, rows=rows)).lut for rows in (2, 4)
     )  # fmt: skip
     assert small < large < 3 * small
+
+
+@pytest.mark.skipif(not README.is_file(), reason="the README is not in an installed package")
+def test_the_committed_table_of_the_model_is_what_it_says_now() -> None:
+    page = README.read_text()
+    table = page.partition(MARKS[0])[2].partition(MARKS[1])[0].lstrip("\n")
+    assert table == boards_table(page)
+    (row,) = (line.split(" | ") for line in table.splitlines() if line.startswith("| tang_nano_9k | "))
+    assert abs(float(row[5].rstrip("%"))) < 8

@@ -14,6 +14,7 @@ amaranth_boards = pytest.importorskip("amaranth_boards")
 
 REQUIRED_LANES = {
     "icebreaker": 512, "hx8k_evn": 512, "ulx3s_85f": 8192, "tang_nano_9k": 512, "tang_nano_20k": 1024, "arty_a7": 4096,
+    "ulx3s_12f": 2048, "ulx3s_25f": 4096, "ulx3s_45f": 8192,
 }  # fmt: skip
 
 every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
@@ -108,7 +109,7 @@ def test_unknown_board():
         get_board("spartan")
     assert str(caught.value) == (
         "unknown board 'spartan'; supported boards: "
-        "arty_a7, hx8k_evn, icebreaker, tang_nano_20k, tang_nano_9k, ulx3s_85f"
+        "arty_a7, hx8k_evn, icebreaker, tang_nano_20k, tang_nano_9k, ulx3s_12f, ulx3s_25f, ulx3s_45f, ulx3s_85f"
     )
 
 

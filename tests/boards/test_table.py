@@ -8,7 +8,7 @@ import pytest
 import dorefabric.boards
 from dorefabric.boards import BOARDS
 from dorefabric.boards.report import BuildReport, Clock, Usage
-from dorefabric.boards.table import main, table
+from dorefabric.boards.table import BEGIN, END, main, table
 
 README = Path(dorefabric.boards.__file__).parent / "README.md"
 
@@ -62,12 +62,13 @@ def test_page_without_marks(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not README.is_file(), reason="the README is not in an installed package")
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.routed])
 def test_the_committed_table_is_of_this_configuration(name):
     """A board whose configuration or clock changes has to be built again."""
     board = BOARDS[name]
     config = board.config
-    rows = [line.split(" | ") for line in README.read_text().splitlines() if line.startswith(f"| {name} | ")]
+    builds = README.read_text().partition(BEGIN)[2].partition(END)[0]
+    rows = [line.split(" | ") for line in builds.splitlines() if line.startswith(f"| {name} | ")]
     assert len(rows) == 1
     (row,) = rows
     assert row[1] == board.device

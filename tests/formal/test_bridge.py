@@ -16,6 +16,7 @@ from amaranth.lib.wiring import Component
 
 from dorefabric.hw.bridge import Bridge, BridgeState
 from dorefabric.hw.frames import Command, Status, pack_content
+from dorefabric.hw.registers import OFFSET_BITS
 from dorefabric.sim.formal import cover, prove
 from dorefabric.sim.properties import assert_stable, assume_stable, free
 
@@ -98,7 +99,7 @@ class BridgeHarness(Component):
                         m.d.sync += reads_due.eq(word[8:16])
         request = bus.request.valid & bus.request.ready
         with m.If(request):
-            m.d.sync += address.eq(address + 1)
+            m.d.sync += address[:OFFSET_BITS].eq(address[:OFFSET_BITS] + 1)
             with m.If(bus.request.payload.write):
                 m.d.sync += write_due.eq(0)
             with m.Else():
@@ -230,6 +231,8 @@ class BridgeHarness(Component):
         m.d.comb += [
             Assert((s != BridgeState.FETCH) | (reads_due != 0)),
             Assert((s != BridgeState.WAIT) | outstanding),
+            Assert(dut._requesting == (s == BridgeState.FETCH) | ((s == BridgeState.USE) & write_due)),
+            Assert(~answering | ~reads | ~dut._execute_write),
         ]
 
         m.d.comb += Cover(send & (header == 1) & executed)

