@@ -180,7 +180,7 @@ def _train_epoch(model: nn.Module, forward: nn.Module, optimizer: torch.optim.Op
 
 
 def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | None = None,
-          console: Console | None = None) -> TrainResult:
+          console: Console | None = None, prepare: Callable[[nn.Module], None] | None = None) -> TrainResult:
     """Train a reference network.
 
     Parameters
@@ -189,6 +189,9 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
         Called with the figures of each epoch after its checkpoint is written.
     console : rich Console or None
         Where progress is shown.
+    prepare : callable or None
+        Called with the network before it is trained. It may swap layers for others with the same parameters, such as
+        `array_layers.train_on_array` does.
 
     Raises
     ------
@@ -229,6 +232,8 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
         # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
         model = config.method.apply(build_model(config.model, *config.bits)).to(group.device)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if prepare is not None:
+            prepare(model)
         optimizer = _optimizer(model, recipe)
         scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "float16")
         if group.rank:

@@ -1,11 +1,20 @@
 """Train a reference network: DoReFa-Net, AQE, +-1 planes, MLS, or float."""
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from dorefabric.hw.errors import DorefabricError
 
-from .common import console, parse_bits
+from .common import console, parse_bits, target_config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dorefabric.sw.link import Link
+    from dorefabric.sw.matrix_unit import MatrixUnit
+    from dorefabric.sw.train import TrainConfig
 
 EXAMPLE = "dorefabric train mnist --model lenet --bits 1,2 --data-dir data/mnist -o lenet.pt"
 
@@ -36,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data set")
     parser.add_argument("--log", metavar="FILE.csv", help="a line for each epoch")
     parser.add_argument("--resume", action="store_true", help="continue the run that -o holds")
+    parser.add_argument("--on-array", metavar="TARGET",
+                        help="compute products on the array: interpret, verilator, pysim, or a board's serial port")
+    parser.add_argument("--board", metavar="NAME", help="with --on-array: a board's configuration, not 1,024 lanes")
+    parser.add_argument("--config", metavar="FILE.toml", help="with --on-array: a configuration file instead")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="checkpoint to write")
 
 
@@ -73,7 +86,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     except ValueError as error:
         raise DorefabricError(str(error)) from None
     try:
-        result = train(config)
+        with ExitStack() as stack:
+            array = stack.enter_context(_array(args, config)) if args.on_array is not None else None
+            result = train(config) if array is None else train(config, prepare=array.prepare, on_epoch=array.epoch)
     except DorefabricError:
         if first_process():
             raise
@@ -82,4 +97,61 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.json = None
         return {}
     console.print(f"{args.output}: test accuracy {100 * result.test_accuracy:.2f} %")
-    return {"output": args.output, "test_accuracy": result.test_accuracy, "history": result.history}
+    report = {"output": args.output, "test_accuracy": result.test_accuracy, "history": result.history}
+    if array is not None:
+        console.print(f"{array.macs['array'] / sum(array.macs.values()):.1%} of all multiply-accumulates on the array, "
+                      f"{array.cycles:,} cycles, {array.words:,} bus words")
+        report["array"] = {"multiply_accumulates": array.macs, "cycles": array.cycles, "words": array.words}
+    return report
+
+
+class _Array:
+    """A network's products on a circuit, and what they cost, epoch by epoch, test images included."""
+
+    def __init__(self, unit: "MatrixUnit") -> None:
+        self.unit = unit
+        self.macs = {"array": 0, "host": 0}
+
+    def prepare(self, model: "nn.Module") -> None:
+        from dorefabric.sw.array_layers import train_on_array
+        from dorefabric.sw.training_products import ArrayProducts
+
+        self.meter = train_on_array(model, ArrayProducts(self.unit))
+
+    def epoch(self, metrics: object) -> None:
+        for work in self.meter.take():
+            self.macs["array" if work.on_array else "host"] += work.multiply_accumulates
+
+    @property
+    def cycles(self) -> int:
+        return self.unit.usage.cycles
+
+    @property
+    def words(self) -> int:
+        return self.unit.usage.written + self.unit.usage.read
+
+
+@contextmanager
+def _array(args: argparse.Namespace, config: "TrainConfig") -> Iterator[_Array]:
+    """The array that --on-array names."""
+    import os
+
+    from dorefabric.sim.engines import ENGINES, open_engine
+    from dorefabric.sim.training_benchmark import TRAINING_CONFIG
+    from dorefabric.sw.matrix_unit import MatrixUnit
+    from dorefabric.sw.serial_link import SerialLink
+
+    if config.recipe.precision != "float32" or config.device != "cpu":
+        raise DorefabricError(f"--on-array needs --precision float32 and --device cpu, not {config.recipe.precision} "
+                              f"and {config.device}")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise DorefabricError("--on-array trains in one process: start it without torchrun")
+    fabric = TRAINING_CONFIG if args.board is None and args.config is None else target_config(args)
+    engine = args.on_array in ENGINES
+    if not engine and not os.path.exists(args.on_array):
+        raise DorefabricError(f"--on-array must be {', '.join(ENGINES)} or a serial port, not {args.on_array!r}")
+    link: Link = open_engine(args.on_array, fabric) if engine else SerialLink(args.on_array, fabric.baud_rate)
+    try:
+        yield _Array(MatrixUnit(link, fabric))
+    finally:
+        link.close()

@@ -9,7 +9,9 @@ import pytest
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.tools import ToolError, find_compiler, find_verilator
 from dorefabric.sim.training_benchmark import TRAINING_CONFIG, _different, training
-from dorefabric.sw import cli
+from dorefabric.sw import cli, datasets, train
+from dorefabric.sw.lower import lower
+from dorefabric.sw.model_file import load_model
 
 
 @contextmanager
@@ -73,6 +75,34 @@ def test_command(tmp_path, capsys):
     assert report["runs"][0]["step"]["all"]["cycles"] > 0
     assert cli.main([*options, "--bits", "1,9,4"]) == 2
     assert "activation bits must be 1 to 8, or 32 for float, not '9'" in capsys.readouterr().err
+
+
+TRAIN = ["train", "--model", "digits", "--bits", "1,2,4", "--epochs", "1", "--on-array"]
+
+
+def test_train_command(tmp_path, monkeypatch):
+    """An epoch of a few images; the checkpoint is that of the ordinary network."""
+    load = datasets.load_dataset
+    for module in (datasets, train):
+        monkeypatch.setattr(module, "load_dataset", lambda *args: tuple(part[:40] for part in load(*args)))
+    path, report = tmp_path / "net.pt", tmp_path / "report.json"
+    assert cli.main([*TRAIN, "interpret", "-o", str(path), "--json", str(report)]) == 0
+    used = json.loads(report.read_text())["array"]
+    assert used["multiply_accumulates"]["array"] > 50 * used["multiply_accumulates"]["host"] > 0
+    assert used["cycles"] > 0
+    lowered = lower(load_model(path))
+    assert lowered.input.edge.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("target, options, message", [
+    ("spice", [], "--on-array must be interpret, verilator, pysim or a serial port, not 'spice'"),
+    ("interpret", ["--precision", "bfloat16"], "--on-array needs --precision float32 and --device cpu, not bfloat16"),
+    ("interpret", ["--method", "aqe", "--bits", "2,2"], "conv1.conv: AsymptoticConv2d is not trained on the array"),
+])  # fmt: skip
+def test_what_the_train_command_refuses(tmp_path, capsys, target, options, message):
+    path = tmp_path / "net.pt"
+    assert cli.main([*TRAIN, target, *options, "-o", str(path)]) == 2
+    assert message in capsys.readouterr().err and not path.exists()
 
 
 def test_differences_are_seen():
