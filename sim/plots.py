@@ -83,7 +83,8 @@ def plot_methods(report: dict[str, Any], output: str | Path) -> None:
     axes.minorticks_off()
     axes.set_xlabel("plane pairs of a product, W × A")
     axes.set_ylabel("test accuracy in %")
-    axes.set_title(str(report.get("summary", "")), fontsize=9)
+    axes.margins(y=0.1)
+    axes.set_title(str(report.get("summary", "")).partition(":")[0], fontsize=9)
     axes.legend(fontsize=8, loc="lower right")
     try:
         figure.savefig(output, dpi=150)

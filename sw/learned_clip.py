@@ -23,7 +23,7 @@ class _LearnedClip(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, clip = ctx.saved_tensors
-        above = torch.gt(x, clip, out=torch.empty_like(x)).mul_(grad)
+        above = torch.gt(x, clip, out=torch.empty_like(grad)).mul_(grad)
         return inside(x, 0.0, float(clip)).mul_(grad), above.sum(dtype=torch.float64).to(clip.dtype), None
 
 
