@@ -27,7 +27,7 @@ BOARD = Board(
     platform=_platform,
     clock="clk25",
     input_hz=25_000_000,
-    pll=Ecp5Pll.solve(25_000_000, 80_000_000),
+    pll=Ecp5Pll.solve(25_000_000, 90_000_000),
     resources=Resources(lut=83_640, flip_flops=83_640, block_ram=208, block_ram_bits=18_432),
     bitstream="top.bit",
     programmers=(("openFPGALoader", "-b", "ulx3s"),),
@@ -40,7 +40,7 @@ BOARD = Board(
     tie_high=(("esp32", "gpio0"),),
     # Operands and control go round the chip and end where they begin, next to control and feature memory.
     floorplan=Floorplan(
-        pitch=(7, 3),
+        pitch=(7, 5),
         tiles=(
             (2, 3, 4, 5),
             (1, 0, 7, 6),
@@ -51,7 +51,7 @@ BOARD = Board(
     ),
     config=FabricConfig(
         name="ulx3s_85f",
-        rows=6,
+        rows=4,
         columns=64,
         lanes=64,
         tile_columns=4,
@@ -64,7 +64,7 @@ BOARD = Board(
         program_depth=512,
         tap_depth=512,
         technology="ecp5",
-        clock_frequency=80_000_000,
+        clock_frequency=90_000_000,
         baud_rate=3_000_000,
     ),
 )
