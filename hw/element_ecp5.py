@@ -20,11 +20,14 @@ the accumulator is the last, whose carry is dropped. A chain begins with a tile 
 and what it leaves of its last tile is no place for another chain: these chains fill tiles. 64 lanes and 20 bits take
 14::
 
-    32 = 5 × 2 + 7 × 3 + 1    24 = 5 × 2 + 2 × 4 + 5 + 1    32 = 6 × 2 + 2 × 4 + 5 + 6 + 1    24 = 3 + 21
+    24 = 5 × 2 + 4 + 3 × 3 + 1    2 × 24 = 2 × (4 × 2 + 4 + 2 × 3 + 5 + 1)    40 = 3 × 2 + 4 + 3 + 6 + 21
+
+The operands of all lanes enter at the first two levels, six in the two cells of a first level: chains that begin with
+nothing else are hard to route, so every chain has its share of them, with adders of other levels between.
 
 Timing analysis does not know that a cell with P = 0 stops the carry, and follows it to the end of the chain. It finds
-no further level in any stage of the pipeline (levels 1 and 2, 3 and 4, 5, the sum) because levels ascend in a chain and
-none has both 2 and 3.
+no further level in any stage of the pipeline (levels 1 and 2, 3 and 4, 5, the sum) because the first levels of the
+stages, 1 and 3, come before all others: whatever their carries seem to reach ends in a register, or in one more level.
 """
 
 
