@@ -8,6 +8,7 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 
 from .clocking import Pll
+from .ecp5_floorplan import Floorplan
 
 if TYPE_CHECKING:
     from amaranth.build import Platform
@@ -73,6 +74,8 @@ class Board:
         File name of the bitstream.
     tool_options : tuple of (str, str)
         Amaranth overrides: options of the tools.
+    floorplan : Floorplan or None
+        Where the elements of ``config`` lie, on an ECP5; None: the placer decides.
     programmers : tuple of commands
         Commands that load the bitstream, which is appended; the first one that is installed is used.
     """
@@ -93,6 +96,7 @@ class Board:
     leds: int = 2
     tie_high: tuple[tuple[str, str], ...] = ()
     tool_options: tuple[tuple[str, str], ...] = ()
+    floorplan: Floorplan | None = None
     routed: bool = True
 
     def __post_init__(self) -> None:

@@ -195,7 +195,8 @@ class _Run:
                 self._begin("synthesis")
                 logs[tool] = self._run(tool, arguments)
                 if self.board.config.technology == "ecp5":
-                    ecp5_netlist.prepare(self.work / "top.json")
+                    floorplan = self.board.floorplan if design is None else None
+                    ecp5_netlist.prepare(self.work / "top.json", self.board.device, floorplan)
             elif tool.startswith("nextpnr"):
                 self._begin("place")
                 logs["nextpnr"] = self._run(tool, arguments, self._watch_nextpnr)

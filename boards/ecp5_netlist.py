@@ -1,4 +1,4 @@
-"""What yosys' ECP5 netlist needs before nextpnr: open carry ends, and memory output registers inside the memories."""
+"""What yosys' ECP5 netlist needs before nextpnr: open carry ends, output registers inside the memories, a floorplan."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,22 @@ from typing import Any
 
 from dorefabric.hw.ecp5_chain import END, START, START_GATED
 
+from .ecp5_floorplan import Floorplan, LogicGrid, place_elements
+
 __all__ = ["absorb_output_registers", "open_carry_ends", "prepare"]
 
 Cells = dict[str, dict[str, Any]]
 
 
-def prepare(path: Path) -> None:
-    """Apply both passes to the netlist in the JSON file at ``path``."""
+def prepare(path: Path, device: str, floorplan: Floorplan | None = None) -> None:
+    """Apply the passes to the netlist of ``device`` in the JSON file at ``path``."""
     netlist = json.loads(path.read_text())
-    for module in netlist["modules"].values():
+    for name, module in netlist["modules"].items():
         cells: Cells = module["cells"]
         open_carry_ends(cells)
         absorb_output_registers(cells)
+        if floorplan is not None and name == "top":
+            place_elements(cells, LogicGrid.of(device), floorplan)
     path.write_text(json.dumps(netlist))
 
 

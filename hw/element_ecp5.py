@@ -11,7 +11,7 @@ __all__ = ["CHAINS", "map_element"]
 _SUM = 0
 CHAINS: dict[int, tuple[tuple[int, ...], ...]] = {
     32: ((1,) * 3 + (2,) * 3, (1,) * 5 + (3, 3, 4), (2, _SUM)),
-    64: ((1,) * 5 + (2,) * 7, (1,) * 5 + (3, 3, 4), (1,) * 6 + (3, 3, 4, 5), (2, _SUM)),
+    64: ((1, 1, 3, 1, 1, 1, 2, 2, 2), (1, 1, 3, 1, 1, 2, 2, 4), (1, 1, 3, 1, 1, 2, 2, 4), (1, 3, 1, 1, 2, 5, _SUM)),
 }
 """For each number of lanes: chains, and in each the levels of its adders; `_SUM` adds the count to the accumulator.
 

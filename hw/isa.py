@@ -42,7 +42,7 @@ DESCRIPTOR_FIELDS = (
     Field("out_bank", 0, 16, 4, "bank of the first stored pixel"),
     Field("out_bank_step", 0, 20, 4, "banks from the first pixel of a stored row to that of the next, modulo rows"),
     Field("out_tail", 0, 24, 4, "rows of the last pixel tile of an output row that are stored, less one"),
-    Field("planes", 0, 8, 8, "planes stored per output: activation bits, or accumulator_bits when raw"),
+    Field("planes", 0, 8, 8, "planes stored per output: activation bits; raw: accumulator_bits, or fewer"),
     Field("feature_base", 1, 0, 16, "address of output pixel (0, 0)'s window before tap offsets"),
     Field("x_step", 2, 0, 16, "address step from one pixel tile to the next, also of a bank that wrapped"),
     Field("y_step", 2, 16, 16, "address step from one output row to the next"),

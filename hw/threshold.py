@@ -36,8 +36,8 @@ class ThresholdUnit(wiring.Component):
         next              base + node    memory          result < threshold         node <- 2 node + bit
 
     So a slot whose ``first`` is at cycle -1 has its bit at cycle 3, or 4 with a memory of two. Raw: the bit is that of
-    the plane, and planes must be accumulator_bits. ``bits`` holds a row when the bit of its last column is out.
-    Throughput: one bit a cycle.
+    the plane; planes must be accumulator_bits, or may be fewer, for the low bits, where a multiplexer takes the results
+    in turn (below). ``bits`` holds a row when the bit of its last column is out. Throughput: one bit a cycle.
 
     Where a register without logic in front is free (`timing.captures_early`), the results stay where they were captured
     and a multiplexer takes them in turn: half a LUT4 for each of their bits. Elsewhere they move through a ring, where

@@ -12,7 +12,7 @@ are results.
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,13 @@ class _Device:
     mapped = True
 
 
-def synthesise(component: Component, technology: str) -> dict[str, Any]:
-    """The component as yosys' JSON module of AND gates, inverters and flip-flops, by way of the technology's cells."""
+def synthesise(
+    component: Component, technology: str, transform: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """The component as yosys' JSON module of AND gates, inverters and flip-flops, by way of the technology's cells.
+
+    ``transform`` may change these cells, by name, before they are evaluated.
+    """
     command, models = SYNTHESIS[technology]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,11 +63,15 @@ def synthesise(component: Component, technology: str) -> dict[str, Any]:
         empty, model = _OWN_CELLS.get(technology, ("", ""))
         (folder / "empty.v").write_text(empty)
         (folder / "model.v").write_text(model)
+        script = f"read_verilog empty.v; read_rtlil design.il; {command} -top top; write_json -selected cells.json"
+        yosys(script, folder)
+        cells = json.loads((folder / "cells.json").read_text())
+        if transform is not None:
+            transform(cells["modules"]["top"]["cells"])
+        (folder / "cells.json").write_text(json.dumps(cells))
         script = (
-            f"read_verilog empty.v; read_rtlil design.il; {command} -top top; write_rtlil -selected cells.il; "
-            "design -reset; "
-            f"read_verilog -nooverwrite {models} model.v; read_rtlil cells.il; hierarchy -top top; proc; flatten; opt; "
-            "setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt -nosdff; aigmap; opt_clean; "
+            f"read_verilog -nooverwrite {models} model.v; read_json cells.json; hierarchy -top top; proc; flatten; "
+            "opt; setundef -zero; async2sync; dffunmap -srst-only; simplemap; opt -nosdff; aigmap; opt_clean; "
             "write_json netlist.json"
         )
         yosys(script, folder)

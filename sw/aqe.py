@@ -21,18 +21,23 @@ would all be 0 otherwise; the schedule of alpha is `alpha_schedule`.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from .autograd import Function, clip_gradient
 
 __all__ = [
     "WEIGHT_RANGE",
     "alpha_schedule",
     "check_aqe_bits",
+    "check_delta",
     "check_schedule",
     "level_integers",
     "normalize_weight",
     "quantize_asymptotic",
+    "quantize_weight",
     "quantized_integers",
 ]
 
@@ -62,43 +67,92 @@ def _boundaries(bits: int, delta: float | None) -> list[float]:
     positive = [value / one for value in integers if value >= 0]
     boundaries = [(a + b) / 2 for a, b in pairwise(positive)]
     if delta is not None:
-        if not 0 <= delta < positive[1]:
-            raise ValueError(f"delta must be at least 0 and below the least level {positive[1]}, not {delta!r}")
+        check_delta(bits, delta)
         boundaries[0] = delta
     return boundaries
 
 
+def check_delta(bits: int, delta: float) -> None:
+    """`ValueError` unless magnitudes up to ``delta`` can be 0 at these bits, 2 or more."""
+    integers, one = level_integers(bits)
+    least = min(value for value in integers if value > 0) / one
+    if not 0 <= delta < least:
+        raise ValueError(f"delta must be at least 0 and below the least level {least}, not {delta!r}")
+
+
 def quantized_integers(a: Tensor, bits: int, delta: float | None = None) -> Tensor:
-    """h(a) as integers of `level_integers` in the dtype of ``a``, any shape.
+    """h(a) as integers of `level_integers` in the dtype of ``a``, values in [-1, 1] of any shape.
 
     Raises
     ------
     ValueError
         For bits or delta out of range.
     """
+    # Every result has the strides of its input: a convolution takes its layout, and so its speed, from its weight.
     if check_aqe_bits("level", bits) == 1:
-        return torch.where(a >= 0, 1.0, -1.0).to(a.dtype)
-    integers, _ = level_integers(bits)
-    positive = [value for value in integers if value >= 0]
-    magnitude = a.abs()
-    result = torch.zeros_like(a)
-    for boundary, (low, high) in zip(_boundaries(bits, delta), pairwise(positive), strict=True):
-        result.add_(magnitude > boundary, alpha=high - low)
-    return result.copysign_(a).add_(0.0)    # -0 + 0 is +0
+        return torch.ge(a, 0, out=torch.empty_like(a)).mul_(2).sub_(1)
+    if bits == 2 and delta is None:
+        return torch.round(a, out=torch.empty_like(a))      # half to even is 0, the smaller
+    return _levels_of(torch.abs(a, out=torch.empty_like(a)), a, bits, delta)
 
 
-class _Asymptotic(torch.autograd.Function):
+def _levels_of(magnitude: Tensor, a: Tensor, bits: int, delta: float | None) -> Tensor:
+    """`quantized_integers` for more than 1 bit, of values ``a`` and their magnitudes, which are overwritten."""
+    positive = [value for value in level_integers(bits)[0] if value >= 0]
+    least, *others = _boundaries(bits, delta)
+    result = torch.gt(magnitude, least, out=torch.empty_like(a))      # the least positive level is 1
+    above = torch.empty_like(a) if len(others) > 1 else magnitude
+    for place, (boundary, (low, high)) in enumerate(zip(others, pairwise(positive[1:]), strict=True)):
+        last = place == len(others) - 1
+        result.add_(torch.gt(magnitude, boundary, out=magnitude if last else above), alpha=high - low)
+    return result.copysign_(a)
+
+
+def _estimate(a: Tensor, bits: int, alpha: float, delta: float | None, buffer: Tensor) -> Tensor:
+    """``alpha h(a) + (1 - alpha) a`` of the hard tanh of ``a``; ``buffer``, of the same strides, is overwritten."""
+    one = level_integers(bits)[1]
+    if alpha == 1 and bits > 1 and (bits > 2 or delta is not None):
+        # What is beyond 1 lies above every boundary, so that it needs no clipping.
+        h = _levels_of(torch.abs(a, out=buffer), a, bits, delta)
+        return h if one == 1 else h.div_(one)
+    clipped = torch.clamp(a, -1.0, 1.0, out=buffer)
+    if alpha == 1 and bits == 2:
+        return clipped.round_()
+    h = quantized_integers(clipped, bits, delta)
+    factor = alpha / one        # division by a power of two is exact
+    if factor != 1:
+        h.mul_(factor)
+    return h if alpha == 1 else h.add_(clipped, alpha=1 - alpha)
+
+
+class _Asymptotic(Function):
     @staticmethod
-    def forward(ctx, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:  # type: ignore[no-untyped-def]
-        clipped = a.clamp(-1.0, 1.0)
-        ctx.save_for_backward(clipped == a)
+    def forward(ctx: Any, a: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
+        ctx.save_for_backward(a)
         ctx.alpha = alpha
-        h = quantized_integers(clipped, bits, delta).div_(level_integers(bits)[1])
-        return h if alpha == 1 else h.mul_(alpha).add_(clipped, alpha=1 - alpha)
+        return _estimate(a, bits, alpha, delta, torch.empty_like(a))
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[no-untyped-def, override]
-        return grad * ctx.saved_tensors[0] * (2 * ctx.alpha), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return clip_gradient(grad, ctx.saved_tensors[0], -1).mul_(2 * ctx.alpha), None, None, None
+
+
+class _AsymptoticWeight(Function):
+    """`quantize_asymptotic` of `normalize_weight`."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: int, alpha: float, delta: float | None) -> Tensor:
+        buffer = torch.empty_like(weight)       # fresh memory costs as much as an operation on it
+        factor = _weight_factor(weight, buffer)
+        normal = torch.mul(weight, factor, out=torch.empty_like(weight))
+        ctx.save_for_backward(normal, factor)
+        ctx.alpha = alpha
+        return _estimate(normal, bits, alpha, delta, buffer)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        normal, factor = ctx.saved_tensors
+        return clip_gradient(grad, normal, -1).mul_(2 * ctx.alpha * factor), None, None, None
 
 
 def quantize_asymptotic(a: Tensor, bits: int, alpha: float = 1.0, delta: float | None = None) -> Tensor:
@@ -118,17 +172,31 @@ def quantize_asymptotic(a: Tensor, bits: int, alpha: float = 1.0, delta: float |
     ValueError
         For a value out of range.
     """
+    _check(bits, alpha)
+    return _Asymptotic.call(a, bits, float(alpha), delta)
+
+
+def quantize_weight(weight: Tensor, bits: int, alpha: float = 1.0, delta: float | None = None) -> Tensor:
+    """`quantize_asymptotic` of a layer's `normalize_weight`, same shape; parameters and errors as there."""
+    _check(bits, alpha)
+    return _AsymptoticWeight.call(weight, bits, float(alpha), delta)
+
+
+def _check(bits: int, alpha: float) -> None:
     check_aqe_bits("level", bits)
     if not 0 < alpha <= 1:
         raise ValueError(f"alpha must be above 0 and at most 1, not {alpha!r}")
-    return _Asymptotic.apply(a, bits, float(alpha), delta)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _weight_factor(weight: Tensor, buffer: Tensor) -> Tensor:
+    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
+    mean = torch.abs(weight.detach(), out=buffer).mean(dtype=torch.float64)
+    return torch.where(mean > 0, 1 / (WEIGHT_RANGE * mean), 0.0).to(weight.dtype)
 
 
 def normalize_weight(weight: Tensor) -> Tensor:
     """``w / (WEIGHT_RANGE E|w|)`` with E over the layer, a constant of the backward pass. All-zero layer: zeros."""
-    # Summed in float64 so that the scale does not depend on the order of summation (threads, device).
-    mean = weight.detach().abs().mean(dtype=torch.float64)
-    return weight * torch.where(mean > 0, 1 / (WEIGHT_RANGE * mean), 0.0).to(weight.dtype)
+    return weight * _weight_factor(weight, torch.empty_like(weight))
 
 
 def check_schedule(start: float, reach: float) -> None:

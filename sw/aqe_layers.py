@@ -36,7 +36,7 @@ class AsymptoticWeight(QuantWeight):
         if self.weight_bits == 32:
             return self.weight
         alpha = self.alpha if self.training else 1.0
-        return aqe.quantize_asymptotic(aqe.normalize_weight(self.weight), self.weight_bits, alpha, self.delta)
+        return aqe.quantize_weight(self.weight, self.weight_bits, alpha, self.delta)
 
     def weight_codes(self) -> tuple[Tensor, float | Tensor]:
         """Integers of `aqe.level_integers`, and the real value of 1."""

@@ -18,8 +18,8 @@ from dorefabric.hw.errors import DorefabricError
 __all__ = ["VERBS", "CheckFailed", "main"]
 
 VERBS = (
-    "demo", "train", "compile", "generate", "simulate", "build", "serve", "run", "flash", "bench", "explore", "boards",
-    "doctor",
+    "demo", "train", "export", "compile", "generate", "simulate", "build", "serve", "run", "flash", "bench", "plot",
+    "explore", "boards", "doctor",
 )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ XNOR-Net (arXiv 1603.05279) has one scale a filter. Every field changes training
 integer graph follows the model's own expression, so a network lowers under any convention that has integer codes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["AUTHORS", "PAPER", "Conventions"]
+__all__ = ["AUTHORS", "PAPER", "Conventions", "parse_conventions"]
 
 _CHOICES = {
     "sign_of_zero": (1, 0, -1),
@@ -66,6 +68,24 @@ class Conventions:
             value = getattr(self, name)
             if value not in choices or type(value) is not type(choices[0]):
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def parse_conventions(texts: Sequence[str]) -> Conventions:
+    """Those of the authors but for fields given as ``NAME=VALUE``, a value being as Python writes it or a bare word.
+
+    Raises
+    ------
+    ValueError
+        For an unknown field or value.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in _CHOICES:
+            raise ValueError(f"unknown convention {name!r}: choose of {', '.join(_CHOICES)}")
+        known = {str(choice): choice for choice in _CHOICES[name]}
+        values[name] = known.get(value, value)
+    return Conventions(**values)
 
 
 AUTHORS = Conventions()

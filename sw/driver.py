@@ -74,6 +74,15 @@ class Accelerator:
         """As `run`, descriptor by descriptor: also every layer's tensor, int64 (N, C, H, W) by graph edge."""
         return self._run(images, progress, trace=True)
 
+    def execute(self, descriptor: int, cycles: int) -> None:
+        """Run the chain of descriptors at a program address, whoever wrote it, to its end.
+
+        ``cycles`` are those that the cycle model predicts: `LinkError` where it takes far longer.
+        """
+        with self._timed("link"):
+            self._link.write(address("registers", _INDEX["descriptor"]), np.array([descriptor], np.uint32))
+        self._start(_START, cycles)
+
     def layer_counters(self) -> list[dict[str, Any]]:
         """Steps, stalls, cycles and useful share of the peak of every layer, as counted for the latest image."""
         program = self._loaded()
@@ -149,20 +158,21 @@ class Accelerator:
     def _compute(self, program: Program, number: int, step: Step, tensors: dict[str | None, np.ndarray]) -> None:
         """Run the step's descriptors: at once, or one by one when a tensor of ``tensors`` has to be read between."""
         ends = {layer.descriptors[-1]: layer for layer in program.layers}
+        cycles = sum(layer.cycles for layer in program.layers)
+        if not tensors:
+            self.execute(step.descriptor, cycles)
+            return
         with self._timed("link"):
             self._link.write(address("registers", _INDEX["descriptor"]), np.array([step.descriptor], np.uint32))
-        if not tensors:
-            self._start(_START, program)
-            return
         for position in range(step.count):
-            self._start(_START | _SINGLE, program)
+            self._start(_START | _SINGLE, cycles)
             layer: LayerInfo | None = ends.get((number, position))
             if layer is not None and layer.edge in tensors:
                 tensors[layer.edge][:] = self._fetch(layer.stored)
 
-    def _start(self, command: int, program: Program) -> None:
+    def _start(self, command: int, cycles: int) -> None:
         # Generous, because a simulated circuit may do as little as ten thousand cycles a second.
-        timeout = 10.0 + sum(layer.cycles for layer in program.layers) / 10_000
+        timeout = 10.0 + cycles / 10_000
         with self._timed("compute"):
             self._link.write(address("registers", _INDEX["control"]), np.array([command], np.uint32))
             self._link.wait_idle(timeout)

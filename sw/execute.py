@@ -19,7 +19,7 @@ from dorefabric.hw.isa import (
     decode_fields,
 )
 from dorefabric.hw.registers import address
-from dorefabric.hw.timing import LOOP_COUNTS
+from dorefabric.hw.timing import LOOP_COUNTS, captures_early
 
 from .memories import InterpreterError, Memories, words_to_bits
 
@@ -54,6 +54,10 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
         raise InterpreterError("descriptor field out_stride must not be 0")
     if any(d[name] == 0 for name in (*LOOP_COUNTS, "out_width")):
         return
+    config = memories.config
+    if d["raw"] and d["planes"] != config.accumulator_bits and not captures_early(config.technology):
+        raise InterpreterError(f"descriptor field planes is {d['planes']}, but raw results of technology "
+                               f"{config.technology!r} have {config.accumulator_bits}")  # fmt: skip
     reads = _Reads(memories, d)
     products = _products(memories, d)
     destination = _store_addresses(memories, d)

@@ -1,27 +1,30 @@
 """Activations with a learned clipping level (PACT, arXiv 1805.06085)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .autograd import Function, inside
 from .layers import QuantActivation
 from .quantize import FLOAT_BITS, levels
 
 __all__ = ["LearnedClipActivation", "quantize_learned_clip"]
 
 
-class _LearnedClip(torch.autograd.Function):
+class _LearnedClip(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, clip: Tensor, n: int | None) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, x: Tensor, clip: Tensor, n: int | None) -> Tensor:
         y = torch.clamp(x, min=0.0).minimum(clip)
-        ctx.save_for_backward(y == x, x > clip)
+        ctx.save_for_backward(x, clip)
         return y if n is None else y.mul_(n / clip).round_().mul_(clip / n)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def, override]
-        inside, above = ctx.saved_tensors
-        return grad * inside, (grad * above).sum(dtype=torch.float64).to(grad.dtype), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, clip = ctx.saved_tensors
+        above = torch.gt(x, clip, out=torch.empty_like(grad)).mul_(grad)
+        return inside(x, 0.0, float(clip)).mul_(grad), above.sum(dtype=torch.float64).to(clip.dtype), None
 
 
 def quantize_learned_clip(x: Tensor, clip: Tensor, bits: int) -> Tensor:
@@ -29,7 +32,7 @@ def quantize_learned_clip(x: Tensor, clip: Tensor, bits: int) -> Tensor:
 
     The gradient is 1 to ``x`` where 0 <= x <= clip, and 1 to ``clip``, a scalar, where x is above it.
     """
-    return _LearnedClip.apply(x, clip, None if bits == FLOAT_BITS else levels(bits))  # type: ignore[no-untyped-call, no-any-return]
+    return _LearnedClip.call(x, clip, None if bits == FLOAT_BITS else levels(bits))
 
 
 class LearnedClipActivation(QuantActivation):

@@ -6,7 +6,8 @@ name         weights                                  activations
 dorefa       arXiv 1606.06160, 1 to 8 bits or float   codes in [0, 1]; or a learned clip (PACT)
 aqe          arXiv 2003.04296, 1 to 4 bits            the same levels, signed
 plus-minus   DoReFa's, odd integers                   odd integers over n, signed (1905.13389)
-a2q          arXiv 2308.13504, but the last         codes in [0, 1]
+a2q, a2q+    arXiv 2308.13504 and 2401.10432,         codes in [0, 1]
+             all layers but the last
 mls          arXiv 2006.02804, float networks only    float, in the MLS format at every layer
 ===========  =======================================  ==========================================
 
@@ -33,7 +34,8 @@ from .quantize import FLOAT_BITS, check_bits
 
 __all__ = ["DOREFA", "METHODS", "Method"]
 
-METHODS = ("dorefa", "aqe", "plus-minus", "a2q", "mls")
+METHODS = ("dorefa", "aqe", "plus-minus", "a2q", "a2q+", "mls")
+BOUNDED = ("a2q", "a2q+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +60,9 @@ class Method:
     delta : float or None
         Of AQE (`aqe.quantized_integers`).
     accumulator_bits : int
-        P of A2Q.
+        P of A2Q and A2Q+.
     bound_weight : float
-        Factor on what exceeds the bound of A2Q in the loss.
+        Factor on what exceeds their bound in the loss.
     element : (Ex, Mx)
         Of MLS.
 
@@ -116,11 +118,14 @@ class Method:
         if self.name == "aqe":
             aqe.check_aqe_bits("weight", weight_bits)
             aqe.check_aqe_bits("activation", activation_bits)
-        if self.name == "a2q":
+            if self.delta is not None:
+                for layer_bits in {weight_bits, activation_bits} - {1}:
+                    aqe.check_delta(layer_bits, self.delta)
+        if self.name in BOUNDED:
             if not 2 <= weight_bits <= 8 or activation_bits == FLOAT_BITS:
-                raise ValueError(f"method 'a2q' needs weight bits 2 to 8 and activation bits 1 to 8, not "
+                raise ValueError(f"method {self.name!r} needs weight bits 2 to 8 and activation bits 1 to 8, not "
                                  f"{weight_bits},{activation_bits}")
-            norm_limit(self.accumulator_bits, 8)       # the first layer has 8-bit inputs
+            norm_limit(self.accumulator_bits, 8, centred=self.name == "a2q+")       # the first layer has 8-bit inputs
         if self.name == "plus-minus" and activation_bits == FLOAT_BITS:
             raise ValueError("method 'plus-minus' needs activation bits 1 to 8, not 32")
 
@@ -138,9 +143,10 @@ class Method:
                              "network without QuantAdd")
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
-                swapped = child if self.name == "a2q" and child is layers[-1] else self._swapped(child)
+                swapped = child if self.name in BOUNDED and child is layers[-1] else self._swapped(child)
                 if isinstance(swapped, BoundedWeight):
-                    swapped.bound(self.accumulator_bits, 8 if child is layers[0] else activation_bits)
+                    swapped.bound(self.accumulator_bits, 8 if child is layers[0] else activation_bits,
+                                  centred=self.name == "a2q+")
                 if isinstance(swapped, QuantWeight):
                     swapped.conventions = self.conventions
                     swapped.padding_value = -1.0 if signed and child is not layers[0] else 0.0
@@ -164,10 +170,12 @@ class Method:
                 return PlusMinusActivation(module.bits)
             return LearnedClipActivation(module.bits) if self.learned_clip else module
         if type(module) is QuantConv2d:
-            new = {"aqe": AsymptoticConv2d, "a2q": BoundedConv2d, "mls": MlsConv2d}.get(self.name)
+            new = {"aqe": AsymptoticConv2d, "a2q": BoundedConv2d, "a2q+": BoundedConv2d,
+                   "mls": MlsConv2d}.get(self.name)
             return module if new is None else self._options(_twin_convolution(module, new))
         if type(module) is QuantLinear:
-            linear = {"aqe": AsymptoticLinear, "a2q": BoundedLinear, "mls": MlsLinear}.get(self.name)
+            linear = {"aqe": AsymptoticLinear, "a2q": BoundedLinear, "a2q+": BoundedLinear,
+                      "mls": MlsLinear}.get(self.name)
             return module if linear is None else self._options(_twin_linear(module, linear))
         return module
 
@@ -191,7 +199,7 @@ class Method:
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """What the method adds to the loss, or None."""
-        if self.name == "a2q":
+        if self.name in BOUNDED:
             excess = [m.excess() for m in model.modules() if isinstance(m, BoundedWeight)]
             return self.bound_weight * torch.stack(excess).sum()
         if not self.learned_clip:

@@ -22,13 +22,15 @@ An all-zero tensor has S_tensor = 0 and stays zero.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MlsFormat", "MlsTensor", "mls_convolution", "mls_encode", "mls_values", "quantize_mls"]
+__all__ = ["MlsFormat", "MlsTensor", "Multiply", "mls_convolution", "mls_encode", "mls_input_gradient",
+           "mls_linear", "mls_values", "mls_weight_gradient", "multiply_codes", "quantize_mls"]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +139,14 @@ def _encode(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> tup
     if not math.isfinite(tensor_scale):
         raise ValueError("values contain NaN or infinity: MLS cannot hold them")
     group_scale = _group_scale(peak / tensor_scale if tensor_scale else torch.zeros_like(peak), fmt)
+    scale = tensor_scale * group_scale
+    low = (peak > 0) & (scale < 1024 * torch.finfo(x.dtype).tiny)
+    if bool(low.any()):
+        # The reciprocal of such a scale overflows: a power of two changes nothing else.
+        lift = torch.where(low, 2.0**64, 1.0)
+        magnitude, scale = magnitude * lift.to(x.dtype), scale * lift
     # A group of zeros may have a scale too small for this dtype: its elements stay zero whatever the factor.
-    factor = fmt.top / (tensor_scale * group_scale) if tensor_scale else torch.zeros_like(group_scale)
+    factor = fmt.top / scale if tensor_scale else torch.zeros_like(group_scale)
     fraction = magnitude.mul_(factor.clamp(max=torch.finfo(x.dtype).max).to(x.dtype)).clamp_(max=fmt.top)
     if fmt.element[0]:
         # Neighbours lie a power of two apart that depends on the value's octave alone; frexp is exact.
@@ -178,12 +186,23 @@ def quantize_mls(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = 
     return _QuantizeMls.apply(x, fmt, generator)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def mls_convolution(x: MlsTensor, weight: MlsTensor, *, stride: int = 1, padding: int = 0) -> np.ndarray:
+Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Signed codes int64 (pixels, length) and (filters, length) to their sums of products int64 (pixels, filters)."""
+
+
+def multiply_codes(pixels: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """`Multiply` in NumPy."""
+    return pixels @ filters.T
+
+
+def mls_convolution(x: MlsTensor, weight: MlsTensor, *, stride: int | tuple[int, int] = 1,
+                    padding: int | tuple[int, int] = 0, multiply: Multiply = multiply_codes) -> np.ndarray:  # fmt: skip
     """The golden model of a convolution in the format, float64 (N, C_out, H', W').
 
     ``x`` (N, C, H, W) and ``weight`` (C_out, C, kh, kw) have groups along axes (0, 1). Inside a group, which is the
-    kernel's taps of one sample, input and output channel, sums are exact integers; each is scaled by the product of its
-    two group scales and the results are added, exactly as well while they span less than 53 bits.
+    kernel's taps of one sample, input and output channel, sums are exact integers, which ``multiply`` computes: here or
+    on the array (`mls_arithmetic`). Each is scaled by the product of its two group scales when its group closes, and
+    added to an outer sum in the order of the input channels, exactly as well while that spans less than 53 bits.
 
     Raises
     ------
@@ -193,10 +212,74 @@ def mls_convolution(x: MlsTensor, weight: MlsTensor, *, stride: int = 1, padding
     codes, kernel = x.codes.numpy(), weight.codes.numpy()
     if x.group_scale.shape != (*codes.shape[:2], 1, 1) or weight.group_scale.shape != (*kernel.shape[:2], 1, 1):
         raise ValueError("the convolution needs groups along axes (0, 1) of both tensors")
-    padded = np.pad(codes, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], (2, 3))[:, :, ::stride, ::stride]
-    inside = np.einsum("nchwyx,ocyx->nochw", windows, kernel)       # int64: the sums inside each group
-    scales = x.group_scale.numpy()[:, None, :, 0, 0] * weight.group_scale.numpy()[None, :, :, 0, 0]
-    across = (inside * scales[..., None, None]).sum(axis=2)
-    result: np.ndarray = across * (x.tensor_scale * weight.tensor_scale / (x.top * weight.top))
+    (down, right), (top, left) = ((v, v) if isinstance(v, int) else v for v in (stride, padding))
+    padded = np.pad(codes, ((0, 0), (0, 0), (top, top), (left, left)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], (2, 3))[:, :, ::down, ::right]
+    samples, channels, high, wide = windows.shape[:4]
+    outer = np.zeros((samples, high, wide, len(kernel)))
+    for channel in range(channels):
+        inside = multiply(windows[:, channel].reshape(samples * high * wide, -1),
+                          kernel[:, channel].reshape(len(kernel), -1))  # fmt: skip
+        scale = x.group_scale.numpy()[:, channel] * weight.group_scale.numpy()[:, channel, 0, 0]  # (N, 1, C_out)
+        outer += inside.reshape(outer.shape) * scale[:, :, None]
+    result: np.ndarray = outer.transpose(0, 3, 1, 2) * _common_scale(x, weight)
     return result
+
+
+def mls_input_gradient(error: MlsTensor, weight: MlsTensor, size: tuple[int, int], *, stride: tuple[int, int],
+                       padding: tuple[int, int], multiply: Multiply = multiply_codes) -> np.ndarray:  # fmt: skip
+    """The gradient of `mls_convolution` to its input, float64 (N, C, H, W) of height and width ``size``, from the
+    encoded gradient of its output ``error`` (N, C_out, H', W'): itself a convolution in the format, of the errors with
+    zeros between them and the flipped kernels, whose groups (C, C_out) are added in the order of the output channels.
+    `ValueError` where padding is not less than the kernel."""
+    kernel = weight.codes.shape[2:]
+    if any(p >= k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"padding {padding} must be less than the kernel {tuple(kernel)}")
+    spread = _spread(error.codes, stride)
+    # Behind, as much as the input's size needs: its last rows and columns may be in no window.
+    (top, low), (left, right) = [
+        (k - 1 - p, n - e + p) for k, p, n, e in zip(kernel, padding, size, spread.shape[2:], strict=True)
+    ]
+    padded = torch.nn.functional.pad(spread, (left, right, top, low))
+    flipped = replace(weight, codes=weight.codes.flip(2, 3).transpose(0, 1),
+                      group_scale=weight.group_scale.transpose(0, 1))  # fmt: skip
+    return mls_convolution(replace(error, codes=padded), flipped, multiply=multiply)
+
+
+def mls_weight_gradient(x: MlsTensor, error: MlsTensor, kernel: tuple[int, int], *, stride: tuple[int, int],
+                        padding: tuple[int, int], multiply: Multiply = multiply_codes) -> np.ndarray:  # fmt: skip
+    """The gradient of `mls_convolution` to its weight, float64 (C_out, C, kh, kw): a convolution of the input with the
+    errors as kernels, whose groups are of one sample and are added in the order of the samples."""
+    inputs = replace(x, codes=x.codes.transpose(0, 1), group_scale=x.group_scale.transpose(0, 1))
+    errors = replace(error, codes=_spread(error.codes, stride).transpose(0, 1),
+                     group_scale=error.group_scale.transpose(0, 1))  # fmt: skip
+    # Just the windows of the kernel's taps: rows and columns that are in no window of the layer are left out.
+    low, right = (e + k - 1 - p - n for e, k, p, n in
+                  zip(errors.codes.shape[2:], kernel, padding, x.codes.shape[2:], strict=True))  # fmt: skip
+    padded = torch.nn.functional.pad(inputs.codes, (padding[1], right, padding[0], low))
+    return mls_convolution(replace(inputs, codes=padded), errors, multiply=multiply).transpose(1, 0, 2, 3)
+
+
+def _spread(codes: Tensor, stride: tuple[int, int]) -> Tensor:
+    """Codes (N, C, H, W) with stride - 1 zeros between neighbours."""
+    if stride == (1, 1):
+        return codes
+    samples, channels, high, wide = codes.shape
+    result = codes.new_zeros(samples, channels, (high - 1) * stride[0] + 1, (wide - 1) * stride[1] + 1)
+    result[:, :, :: stride[0], :: stride[1]] = codes
+    return result
+
+
+def mls_linear(x: MlsTensor, weight: MlsTensor, multiply: Multiply = multiply_codes) -> np.ndarray:
+    """The golden model of a fully connected layer, float64 (N, out): of ``x`` (N, in) and ``weight`` (out, in) with
+    groups along axis 0, so that every sum is inside one group. `ValueError` for other groups."""
+    codes, matrix = x.codes.numpy(), weight.codes.numpy()
+    if x.group_scale.shape != (len(codes), 1) or weight.group_scale.shape != (len(matrix), 1):
+        raise ValueError("the fully connected layer needs groups along axis 0 of both tensors")
+    scale = x.group_scale.numpy() * weight.group_scale.numpy()[:, 0]
+    result: np.ndarray = multiply(codes, matrix) * scale * _common_scale(x, weight)
+    return result
+
+
+def _common_scale(x: MlsTensor, weight: MlsTensor) -> float:
+    return x.tensor_scale * weight.tensor_scale / (x.top * weight.top)

@@ -1,4 +1,4 @@
-"""Layers whose weights, inputs and errors all have the MLS format of `mls`; for training, not for the array yet."""
+"""Layers whose weights, inputs and errors all have the MLS format of `mls`, in floats; see also `mls_arithmetic`."""
 
 import torch
 from torch import Tensor

@@ -9,12 +9,15 @@ Weights of DoReFa-Net already are odd integers over n. The activations here are 
 of a value, rounded to v / n.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from .autograd import Function, clip_gradient
 from .layers import QuantActivation
-from .quantize import check_bits, levels
+from .quantize import FLOAT_BITS, check_bits, levels
 
 __all__ = [
     "PlusMinusActivation",
@@ -57,16 +60,16 @@ def plane_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return total
 
 
-class _PlusMinus(torch.autograd.Function):
+class _PlusMinus(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, n: int) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, x: Tensor, n: int | None) -> Tensor:
+        ctx.save_for_backward(x)
         clipped = x.clamp(-1.0, 1.0)
-        ctx.save_for_backward(clipped == x)
-        return clipped.add_(1.0).mul_(0.5 * n).round_().mul_(2.0).sub_(n).div_(n)
+        return clipped if n is None else clipped.add_(1.0).mul_(0.5 * n).round_().mul_(2.0).sub_(n).div_(n)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
-        return grad * ctx.saved_tensors[0], None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return clip_gradient(grad, ctx.saved_tensors[0], -1), None
 
 
 def quantize_plus_minus(x: Tensor, bits: int) -> Tensor:
@@ -79,9 +82,7 @@ def quantize_plus_minus(x: Tensor, bits: int) -> Tensor:
     ValueError
         If ``bits`` is not 1 to 8 or 32.
     """
-    if check_bits("activation", bits) == 32:
-        return x.clamp(-1.0, 1.0)
-    return _PlusMinus.apply(x, levels(bits))  # type: ignore[no-untyped-call, no-any-return]
+    return _PlusMinus.call(x, None if check_bits("activation", bits) == FLOAT_BITS else levels(bits))
 
 
 def plus_minus_codes(x: Tensor, bits: int) -> Tensor:

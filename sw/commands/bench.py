@@ -45,32 +45,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods.add_argument("--model", default="lenet", metavar="NAME")
     methods.add_argument("--data-dir", metavar="DIR")
     methods.add_argument("--epochs", type=int, help="default: the model's own")
+    methods.add_argument("--precision", metavar="NAME", help="of training; default: the model's own")
     methods.add_argument("--seeds", type=int, default=3, metavar="N")
     methods.add_argument("--rows", metavar="NAME;...", help='some rows of the table, as "float; AQE 2-2"')
     methods.add_argument("--simulate", type=int, default=100, metavar="N", help="images through Verilator")
     methods.add_argument("-o", "--output", required=True, metavar="DIR", help="checkpoints; what is there is kept")
+    methods.add_argument("--report-only", action="store_true", help="train nothing, leave out what is not complete")
     overhead = figures.add_parser("overhead", help="time of a training step against the float network's")
     overhead.add_argument("--model", default="lenet", metavar="NAME")
     overhead.add_argument("--repeats", type=int, default=20, metavar="N")
-    for figure in (layers, networks, cnv, mnist, link, cifar, gates, methods, overhead):
+    training = figures.add_parser("training", help="training with all products on the array, against a software twin")
+    training.add_argument("--model", default="digits", metavar="NAME")
+    training.add_argument("--method", default="dorefa", metavar="NAME", help="dorefa or mls")
+    training.add_argument("--bits", nargs="+", default=["1,2,4", "1,2,6"], metavar="W,A,G")
+    training.add_argument("--steps", type=int, default=10, metavar="N")
+    training.add_argument("--batch", type=int, default=32, metavar="N", help="images a step")
+    training.add_argument("--engine", default="verilator", metavar="NAME", help="interpret, verilator or pysim")
+    training.add_argument("--board", metavar="NAME", help="a board's configuration instead of 1,024 lanes")
+    training.add_argument("--config", metavar="FILE.toml", help="a configuration file instead")
+    training.add_argument("--float-ends", action="store_true",
+                          help="float gradients of the first and the last layer, as in the paper")  # fmt: skip
+    training.add_argument("--learning-rate", type=float, default=3e-3)
+    training.add_argument("--data-dir", metavar="DIR")
+    for figure in (layers, networks, cnv, mnist, link, cifar, gates, methods, overhead, training):
         figure.add_argument("--update", metavar="README.md", help="put the tables between the figure's marks there")
         figure.add_argument("--seed", type=int, default=0)
         figure.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="write a machine-readable report")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from dorefabric.sim import benchmarks, method_benchmarks
+    from dorefabric.sim import benchmarks, method_benchmarks, training_benchmark
     from dorefabric.sim.networks import networks
     from dorefabric.sim.tables import markdown, provenance, update
 
-    module = method_benchmarks if args.figure in ("methods", "overhead") else benchmarks
+    modules = {"methods": method_benchmarks, "overhead": method_benchmarks, "training": training_benchmark}
+    module = modules.get(args.figure, benchmarks)
     figure = networks if args.figure == "networks" else getattr(module, args.figure)
     names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint", "epochs",
-             "seeds", "rows", "repeats")  # fmt: skip
+             "seeds", "rows", "repeats", "precision", "report_only", "steps", "batch", "engine", "method", "float_ends",
+             "learning_rate")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
         chosen = args.board is not None or args.config is not None
         options |= {"chosen": target_config(args) if chosen else None, "simulate": args.simulate}
+    elif args.figure == "training":
+        chosen = args.board is not None or args.config is not None
+        options["config"] = target_config(args) if chosen else training_benchmark.TRAINING_CONFIG
+        options["bits"] = [parse_bits(text) for text in args.bits]
     elif "board" in args:
         from dorefabric.boards import get_board
 
@@ -78,16 +99,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         options["config"] = board.config
         if args.figure == "gates":
             options["device"] = board.device
-    if "bits" in args:
+    if isinstance(getattr(args, "bits", None), str):
         options["bits"] = parse_bits(args.bits)[:2]
     report: dict[str, Any] = figure(progress_bar=progress_bar, **options)
     tables = report.pop("tables", [])
+    mark = report.pop("mark", args.figure)
     if args.update is not None and tables:
-        words = [f"--{name} {getattr(args, name)}" for name in ("count", "board", "config", "bits") if
-                 getattr(args, name, None) is not None]  # fmt: skip
-        words += ["--simulate"] if getattr(args, "simulate", None) is True else []
+        shown = ("count", "model", "method", "board", "config", "bits", "epochs", "precision", "seeds", "simulate",
+                 "repeats", "steps", "batch", "engine")  # fmt: skip
+        given = {name: getattr(args, name, None) for name in shown}
+        words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}"
+                 for name, value in given.items() if value is not None and value is not False]  # fmt: skip
+        words = [word.removesuffix(" True") for word in words]
+        words += [f"{option} DIR" for name, option in (("data_dir", "--data-dir"), ("output", "-o")) if
+                  getattr(args, name, None) is not None]  # fmt: skip
         command = " ".join(["dorefabric bench", args.figure, *words])
-        update(args.update, args.figure, markdown(tables, provenance(command, args.seed)))
+        update(args.update, mark, markdown(tables, provenance(command, args.seed)))
     for name, columns, rows in report.pop("details", []) + tables:
         console.print(table(name, columns, rows))
     console.print(report["summary"])

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise BuildError(f"--sweep must be at least 1, not {args.sweep}")
     board = get_board(args.board)
     if args.config is not None:
-        board = replace(board, config=FabricConfig.from_toml(args.config))
+        board = replace(board, config=FabricConfig.from_toml(args.config), floorplan=None)
     with console.status(f"building {board.title}") as status:
 
         def show(step: Step) -> None:

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lanes", type=int, metavar="L", help="bits reduced by a processing element a cycle")
     parser.add_argument("--weight-bits", type=int, metavar="W", help="largest weight precision")
     parser.add_argument("--act-bits", type=int, metavar="A", help="largest activation precision")
+    parser.add_argument("--network", metavar="MODEL.pt", help="take the widths that this trained network needs")
     parser.add_argument("--target", choices=TECHNOLOGIES, help="fabric")
     parser.add_argument("--front", choices=FRONTS, help="front end")
     parser.add_argument("-o", "--output", required=True, metavar="DIR")
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     config = _config(args)
+    if args.network:
+        config = _for_network(args.network, config, args)
     from dorefabric.hw.generate import generate_verilog
     from dorefabric.sim.selftest import write_selftest
 
@@ -65,3 +68,25 @@ def _config(args: argparse.Namespace) -> FabricConfig:
     if "tile_columns" not in values and isinstance(values.get("columns"), int):
         values["tile_columns"] = max(1, min(4, values["columns"]))
     return FabricConfig.from_dict({**values, **front})
+
+
+def _for_network(path: str, config: FabricConfig, args: argparse.Namespace) -> FabricConfig:
+    """The configuration with the network's bits, unless --weight-bits or --act-bits say otherwise, and its widths."""
+    from dataclasses import replace
+
+    from dorefabric.sw.commands.compile import width_table
+    from dorefabric.sw.graph import Convolution
+    from dorefabric.sw.lower import lower
+    from dorefabric.sw.model_file import load_model
+    from dorefabric.sw.widths import layer_widths, required_widths
+
+    graph = lower(load_model(path), name=path)
+    if args.weight_bits is None:
+        config = replace(config, weight_bits=max(n.weight_bits for n in graph.nodes if isinstance(n, Convolution)))
+    if args.act_bits is None:
+        config = replace(config, activation_bits=max(node.edge.bits or 1 for node in graph.nodes))
+    widths = layer_widths(graph, config)
+    accumulator, threshold = required_widths(widths)
+    console.print(width_table(widths))
+    console.print(f"accumulator_bits {accumulator}, threshold_bits {threshold}")
+    return replace(config, accumulator_bits=accumulator, threshold_bits=threshold)

@@ -6,6 +6,7 @@ import pytest
 
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.method_benchmarks import ROWS, methods, overhead
+from dorefabric.sw.cli import main
 
 
 @contextmanager
@@ -26,6 +27,21 @@ def test_methods_are_kept_and_taken_up_again(tmp_path):
     again = compare(tmp_path, "AQE 2-2; float")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
     assert [row["accuracies"] for row in again["rows"]] == [row["accuracies"] for row in reversed(first["rows"])]
+
+
+def test_report_of_what_is_there(tmp_path, capsys):
+    """A row that is not trained yet is shown as such, and nothing is trained."""
+    compare(tmp_path, "float; DoReFa 1-2-6")
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- bench methods digits -->\nold\n<!-- end of bench methods digits -->\nafter\n")
+    assert main(["bench", "methods", "--model", "digits", "--epochs", "1", "--seeds", "2", "--simulate", "0",
+                 "--rows", "float; DoReFa 1-2-6; AQE 1-1", "-o", str(tmp_path), "--report-only",
+                 "--update", str(readme)]) == 0  # fmt: skip
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+    assert "DoReFa 1-2-6 is" in capsys.readouterr().out.replace("\n", " ")
+    text = readme.read_text()
+    assert "| AQE 1-1 | – | – | 0 | – | – |" in text and "old" not in text and text.endswith("after\n")
+    assert "`dorefabric bench methods --model digits --epochs 1 --seeds 2 --simulate 0 -o DIR`, seed 0, " in text
 
 
 def test_unknown_row(tmp_path):

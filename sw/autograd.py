@@ -1,0 +1,43 @@
+"""What the quantizers' autograd functions share: a typed base, and gradients that stop where a value is clipped.
+
+On a CPU a comparison that yields booleans, and arithmetic with them, costs many times an operation on floats alone;
+the functions here stay with floats.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Function", "clip_gradient", "inside"]
+
+
+class Function(torch.autograd.Function):
+    """`torch.autograd.Function` with signatures that a type checker accepts to be narrowed; `call` is its `apply`."""
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    @staticmethod
+    def backward(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    @classmethod
+    def call(cls, *args: Any) -> Tensor:
+        result: Tensor = cls.apply(*args)
+        return result
+
+
+def clip_gradient(grad: Tensor, x: Tensor, low: float) -> Tensor:
+    """``grad`` where ``low <= x <= 1``, else 0, in a new tensor; ``low`` is 0 or -1. Floats of any width and shape."""
+    info = torch.finfo(x.dtype)
+    # torch's function excludes its limits, so these are the neighbours outside: tiny * eps is the least magnitude.
+    below = -1.0 - info.eps if low else -info.tiny * info.eps
+    return torch.ops.aten.hardtanh_backward(grad, x, below, 1.0 + info.eps)  # type: ignore[no-any-return]
+
+
+def inside(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    """1 where ``low <= x <= high``, else 0, in the type of ``x``: a mask to multiply gradients with."""
+    clipped: Tensor = torch.clamp(x, low, high)  # type: ignore[arg-type]
+    return torch.eq(clipped, x, out=torch.empty_like(x))
