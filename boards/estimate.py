@@ -30,15 +30,21 @@ CELLS = {"gowin": gowin_chain.VERILOG}
 AFTER_SYNTHESIS = {"gowin": (gowin_chain.AFTER_SYNTHESIS,)}
 
 
+_LOGIC_SHARE = {"ice40": 0.36, "gowin": 0.5}
+"""Part of the clock period that ABC may fill with logic."""
+
+
 def before_synthesis(config: FabricConfig) -> str:
     """Yosys commands between reading the design and synthesising it."""
     from dorefabric.hw.memory import YOSYS_NO_COLLISION_CHECK
 
     # abc9 takes a wire `a[0]`, as Amaranth calls the parts of arrays, for bit 0 of `a` and fails when there is an `a`.
     commands = [YOSYS_NO_COLLISION_CHECK, r"rename -hide w:*\[*\]*"]
-    if config.technology in ("ice40", "gowin"):
-        # Given half the clock period in ps (routing takes the rest), ABC saves area rather than levels: 5 % of the LUT.
-        commands.append(f"scratchpad -set abc9.D {10**12 // (2 * config.clock_frequency)}")
+    if config.technology in _LOGIC_SHARE:
+        # Given a part of the clock period in ps (routing takes the rest), ABC saves area rather than levels: 5 % of the
+        # LUTs.
+        picoseconds = int(_LOGIC_SHARE[config.technology] * 1e12 / config.clock_frequency)
+        commands.append(f"scratchpad -set abc9.D {picoseconds}")
     return "; ".join(commands)
 
 
