@@ -6,6 +6,7 @@ what the numbers are.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from dorefabric.sw.graph import Convolution, Flatten, Graph, MaxPool, Threshold
 from dorefabric.sw.program import LayerInfo, Program
 from dorefabric.sw.random_graphs import random_images
 from dorefabric.sw.reference import evaluate
+from dorefabric.sw.stages import CompileError
 
 from .benchmarks import Progress, random_model
 from .tables import Table
@@ -78,7 +80,7 @@ def share(layers: list[LayerInfo], config: FabricConfig) -> tuple[int, int]:
 
 
 def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_bar: Progress) -> dict[str, Any]:
-    """Cycles, useful share and images a second of the five networks on one configuration.
+    """Cycles, useful share and images a second of the five networks on one configuration, those that it can run.
 
     Parameters
     ----------
@@ -89,9 +91,17 @@ def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_ba
     config = chosen or REFERENCE
     rows, details, measured = [], [], {}
     total = [0, 0]
+    refused: dict[str, CompileError] = {}
     with progress_bar("networks", len(NETWORKS)) as done:
         for number, (name, bits, title) in enumerate(NETWORKS):
-            graph, program = _compiled(name, bits, config, seed)
+            try:
+                graph, program = _compiled(name, bits, config, seed)
+            except CompileError as error:
+                refused[title] = error
+                rows.append([title, *["–"] * 4, str(error)])
+                measured[title] = {"refused": str(error)}
+                done(number + 1)
+                continue
             report = program.report()
             wide = [layer for layer in program.layers if is_wide(graph, layer)]
             useful, offered = share(wide, config)
@@ -111,6 +121,8 @@ def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_ba
                 [row["name"], f"{row['steps']:,}", f"{row['stalls']:,}", f"{row['cycles']:,}",
                  f"{100 * row['useful']:.1f} %"] for row in report["layers"]]))  # fmt: skip
             done(number + 1)
+    if len(refused) == len(NETWORKS):
+        raise next(iter(refused.values()))
     rows.append(["**all**", "", "", f"**{100 * total[0] / total[1]:.1f} %**", "", ""])
     shape = f"{config.rows} × {config.columns} × {config.lanes}"
     clock = config.clock_frequency / 1e6
@@ -123,7 +135,8 @@ def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_ba
                        [list(peer) for peer in PEERS]))  # fmt: skip
     differences, summary = 0, ""
     if simulate:
-        table, differences, count, speed = _simulated(chosen or SIMULATED, seed, progress_bar)
+        runnable = [network for network in NETWORKS if network[2] not in refused]
+        table, differences, count, speed = _simulated(chosen or SIMULATED, runnable, seed, progress_bar)
         tables.append(table)
         measured["simulated"] = {"layers": count, "differences": differences, "cycles_per_second": speed}
         summary = f"; {count} layers simulated, {differences} differences"
@@ -142,16 +155,18 @@ def _compiled(name: str, bits: tuple[int, int], config: FabricConfig, seed: int)
     return graph, compile_graph(graph, config)
 
 
-def _simulated(config: FabricConfig, seed: int, progress_bar: Progress) -> tuple[Table, int, int, float]:
-    """Every layer of the five networks in Verilator: a table, differences, layers, clock cycles a second."""
+def _simulated(
+    config: FabricConfig, runnable: Sequence[tuple[str, tuple[int, int], str]], seed: int, progress_bar: Progress
+) -> tuple[Table, int, int, float]:
+    """Every layer of the networks in Verilator: a table, differences, layers, clock cycles a second."""
     from .verilator import VerilatorLink
 
     rows, differences, layers, cycles_run, seconds = [], 0, 0, 0, 0.0
     with progress_bar("compiling the simulation", 1) as done:
         link = VerilatorLink(replace(config, front="bus"))
         done(1)
-    with link, progress_bar("simulating", len(NETWORKS)) as done:
-        for number, (name, bits, title) in enumerate(NETWORKS):
+    with link, progress_bar("simulating", len(runnable)) as done:
+        for number, (name, bits, title) in enumerate(runnable):
             graph, program = _compiled(name, bits, replace(config, front="bus"), seed)
             image = random_images(np.random.default_rng(seed), graph, 1)
             started, before = time.perf_counter(), link.cycles
