@@ -89,7 +89,9 @@ def networks(chosen: FabricConfig | None, simulate: bool, seed: int, progress_ba
         against the model's
     """
     config = chosen or REFERENCE
-    rows, details, measured = [], [], {}
+    rows: list[list[str]] = []
+    details = []
+    measured: dict[str, dict[str, Any]] = {}
     total = [0, 0]
     refused: dict[str, CompileError] = {}
     with progress_bar("networks", len(NETWORKS)) as done:
