@@ -135,7 +135,7 @@ def _squashed(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor,
 def _half_codes(squashed: Tensor, peak: Tensor, n: int, conventions: Conventions) -> Tensor:
     """``round(n (tanh w / (2 max |tanh w|) + 1/2)) - n / 2``, half of the odd codes, in a new tensor."""
     factor = 0.5 * n / peak
-    if not bool(torch.isfinite(factor).all()):
+    if not (factor.is_meta or bool(torch.isfinite(factor).all())):
         # Subnormal weights, whose reciprocal overflows: a power of two changes nothing else.
         squashed = squashed * 2.0**64
         factor = 0.5 * n / (peak * 2.0**64)
