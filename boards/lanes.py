@@ -91,7 +91,8 @@ class Grid(wiring.Component):
 def lanes_table(rows: int = 4, columns: int = 4, lanes: int = 64, bits: int = 20,
                 technologies: Sequence[str] = tuple(TECHNOLOGIES)) -> str:  # fmt: skip
     """Markdown of the cells a lane that each technology takes."""
-    head = ("technology", "cells", "naive: LUT a lane", "flip-flops a lane", "`Element`: LUT a lane", "flip-flops a lane")
+    counted = ("LUT a lane", "flip-flops a lane")
+    head = ("technology", "cells", *(f"naive: {each}" for each in counted), *(f"`Element`: {each}" for each in counted))
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for technology in technologies:
         config = FabricConfig(name="lanes", rows=rows, columns=columns, lanes=lanes, tile_columns=columns,
