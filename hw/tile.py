@@ -1,9 +1,8 @@
 """Column tile: the cell that repeats along the array."""
 
 from functools import partial
-from typing import Any
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -16,7 +15,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
 from .threshold import ThresholdUnit
-from .timing import weight_latency
+from .timing import program_latency, weight_latency
 from .twin_memory import TwinMemory
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
@@ -93,7 +92,6 @@ class Tile(wiring.Component):
 
     def __init__(self, config: FabricConfig) -> None:
         self.config = config
-        self._pair: Any = None  # the pair of elements whose second one is next
         activations, control, host = activation_layout(config), control_layout(config), host_layout(config)
         super().__init__(
             {
@@ -109,17 +107,13 @@ class Tile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, host = self.config, self.host
+        config = self.config
         self._pass_on(m)
-        selected = Signal()
-        m.d.comb += selected.eq(host.tile == 0)
         shared = config.threshold_columns
         units = self._threshold_units(m, platform)
 
         for index in range(config.tile_columns):
-            addressed = Signal(name=f"addressed_{index}")
-            m.d.comb += addressed.eq(selected & (host.column == index))
-            weights = self._weights(m, platform, index, addressed)
+            weights = self._weights(m, platform, index)
 
             which, column = divmod(index, shared)
             for row in range(config.rows):
@@ -146,10 +140,10 @@ class Tile(wiring.Component):
 
     def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
         """The units with their memories, two of which share a block RAM where that is possible."""
-        config, control, host = self.config, self.control, self.host
+        config, control, host, word = self.config, self.control, self.host, self._host_word
         shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
         width, depth, technology = config.threshold_bits, shared * config.threshold_depth, config.technology
-        address = Cat(host.column[:shared_bits], host.address[: config.threshold_address_bits])
+        address = Cat(word.column[:shared_bits], word.address[: config.threshold_address_bits])
         units: list[ThresholdUnit] = []
         enables = []
         for index in range(config.tile_columns // shared):
@@ -160,7 +154,8 @@ class Tile(wiring.Component):
             ]
             m.d.comb += self.bits[index * shared : (index + 1) * shared].eq(unit.bits)
             # The host writes while nothing runs.
-            enables.append(host.threshold & (host.tile == 0) & (host.column[shared_bits:] == index))
+            chosen = host.threshold & (host.column[shared_bits:] == index)
+            enables.append(self._strobe(m, chosen, f"threshold_write_{index}"))
             units.append(unit)
         twins = TwinMemory.fits(width=width, depth=depth, technology=technology) and len(units) > 1
         for index in range(0, len(units), 2) if twins else ():
@@ -169,7 +164,7 @@ class Tile(wiring.Component):
             m.d.comb += [
                 twin.write_enables.eq(Cat(enables[index : index + 2])),
                 twin.write_address.eq(address),
-                twin.write_data.eq(host.data),
+                twin.write_data.eq(word.data),
             ]
             for half, unit in enumerate(units[index : index + 2]):
                 m.d.comb += [twin.read_addresses[half].eq(unit.address), unit.threshold.eq(twin.read_data[half])]
@@ -179,28 +174,39 @@ class Tile(wiring.Component):
             m.d.comb += [
                 memory.write_enable.eq(enables[index]),
                 memory.write_address.eq(address),
-                memory.write_data.eq(host.data),
+                memory.write_data.eq(word.data),
                 memory.read_address.eq(unit.address),
                 unit.threshold.eq(delay(m, memory.read_data, config.threshold_latency - 4, name=f"threshold_{index}")),
             ]
         return units
 
-    def _weights(self, m: Module, platform: object, index: int, addressed: Signal) -> Signal:
+    def _weights(self, m: Module, platform: object, index: int) -> Signal:
         """The weight word of a column, `weight_latency` cycles after its address."""
         config, control, host = self.config, self.control, self.host
         width = min(32, config.lanes)
         word = Signal(config.lanes, name=f"weights_{index}")
         for piece in range(config.bus_words):
             make_memory = partial(BlockMemory, width=width, depth=config.weight_depth)
+            chosen = host.weight & (host.column == index) & (host.piece == piece)
             memory = place(m, platform, f"weights_{index}_{piece}", "weight_memory", make_memory)
             m.d.comb += [
                 memory.read_address.eq(control.weight_address),
-                memory.write_enable.eq(addressed & host.weight & (host.piece == piece)),
-                memory.write_address.eq(host.address),
-                memory.write_data.eq(host.data),
+                memory.write_enable.eq(self._strobe(m, chosen, f"weight_write_{index}_{piece}")),
+                memory.write_address.eq(self._host_word.address),
+                memory.write_data.eq(self._host_word.data),
                 word.word_select(piece, width).eq(memory.read_data),
             ]
         return delay(m, word, weight_latency(config.technology) - 1, name=f"weights_{index}_register")
+
+    @property
+    def _host_word(self) -> Signal:
+        """Address and data of what `_strobe` writes: a cycle later where clocks are fast."""
+        return self.next_host if program_latency(self.config.technology) > 1 else self.host
+
+    def _strobe(self, m: Module, chosen: Value, name: str) -> Value:
+        """Whether `_host_word` is to be written into the memory that the host's word ``chosen``."""
+        late = program_latency(self.config.technology) - 1
+        return delay(m, chosen & (self.host.tile == 0), late, name=name, reset=True)
 
     def _pass_on(self, m: Module) -> None:
         """Registers towards the next tile."""

@@ -17,10 +17,11 @@ _WIDTH, _DEPTH = 18, 1024
 
 
 class TwinMemory(wiring.Component):
-    """Two memories of ``depth`` words of ``width`` bits, each read or written, not both, in a cycle.
+    """Two memories of ``depth`` words of ``width`` bits, which are read together, or one of which is written.
 
-    Latency 2. What is read in a cycle with a write is undefined. On ECP5 both are halves of one ``DP16KD``, which has
-    two independent ports of 1,024 × 18 bits; on other fabrics, and in simulation, two `BlockMemory`.
+    Latency 2. What is read in a cycle with a write to either is undefined. On ECP5 both are halves of one ``DP16KD``,
+    which has two independent ports of 1,024 × 18 bits: one reads the lower half and writes, the other reads the upper
+    half. On other fabrics, and in simulation, they are two `BlockMemory`.
 
     Members
     -------
@@ -65,20 +66,22 @@ class TwinMemory(wiring.Component):
 
     def _ports(self, m: Module) -> None:
         address_bits = ceil_log2(_DEPTH)
+        padding = Const(0, address_bits - 1 - ceil_log2(self.depth))
+        writes = self.write_enables.any()
+        lower = Mux(writes, self.write_address, self.read_addresses[0])
+        addresses = Cat(lower, padding, self.write_enables[1]), Cat(self.read_addresses[1], padding, Const(1, 1))
+        padded = Cat(self.write_data, Const(0, _WIDTH - self.width))
         ports: dict[str, Any] = {"p_RESETMODE": "SYNC", "p_GSR": "DISABLED"}
         for half, port in enumerate("AB"):
             address = Signal(address_bits, name=f"address_{half}")
             word = Signal(_WIDTH, name=f"word_{half}")
-            # The second memory is the upper half.
-            chosen = Mux(self.write_enables[half], self.write_address, self.read_addresses[half])
-            padding = Const(0, address_bits - 1 - ceil_log2(self.depth))
-            m.d.comb += [address.eq(Cat(chosen, padding, Const(half, 1))), self.read_data[half].eq(word)]
-            data = Cat(self.write_data, Const(0, _WIDTH - self.width))
+            m.d.comb += [address.eq(addresses[half]), self.read_data[half].eq(word)]
+            write_enable, data = (Const(0), Const(0, _WIDTH)) if half else (writes, padded)
             ports |= {
                 f"p_DATA_WIDTH_{port}": _WIDTH, f"p_REGMODE_{port}": "OUTREG", f"p_WRITEMODE_{port}": "NORMAL",
                 f"p_CSDECODE_{port}": "0b000", f"p_CLK{port}MUX": f"CLK{port}",
                 f"i_CLK{port}": ClockSignal(), f"i_CE{port}": Const(1), f"i_OCE{port}": Const(1),
-                f"i_RST{port}": Const(0), f"i_WE{port}": self.write_enables[half],
+                f"i_RST{port}": Const(0), f"i_WE{port}": write_enable,
             }  # fmt: skip
             ports |= {f"i_CS{port}{index}": Const(0) for index in range(3)}
             # Addresses count bits; below the words of 18 are two that write its halves.
