@@ -35,16 +35,16 @@ class Floorplan:
 
     Attributes
     ----------
-    pitch : tuple of int
-        Columns and rows of logic tiles for each element. More than its chains need leaves room for registers, drain and
-        wires.
     tiles : tuple of tuple of int
         A map of the chip from top to bottom: the column tiles of the array as they lie side by side. An empty row is
-        the band that takes what is left of the chip's height, for control and memories; without one it lies below.
+        the band, without one it lies below. The elements are spread evenly over the rest of the chip: what their chains
+        leave of it is room for registers, drain and wires.
+    band : int
+        Rows of logic tiles, over the whole width, in which there are no elements: for control and memories.
     """
 
-    pitch: tuple[int, int]
     tiles: tuple[tuple[int, ...], ...]
+    band: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
             elements[tile, column, row][chain][index] = name
     if not elements:
         raise BuildError("the floorplan finds no carry chains of processing elements in the netlist")
-    corners = _corners(plan, grid, [max(key[axis] for key in elements) + 1 for axis in range(3)])
+    columns, lines, block = _places(plan, grid, [max(key[axis] for key in elements) + 1 for axis in range(3)])
     registers_of: dict[Any, list[str]] = defaultdict(list)
     for name, cell in cells.items():
         if cell["type"] == "TRELLIS_FF":
@@ -109,47 +109,52 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
     registers: dict[str, Site] = {}
     for tile, column, row in sorted(elements):
         chains = elements[tile, column, row]
-        x, y = corners[tile][0] + plan.pitch[0] * column, corners[tile][1] + plan.pitch[1] * row
-        for number, (dx, dy) in _shelves({n: len(chain) for n, chain in chains.items()}, plan.pitch).items():
+        x, y = columns[tile, column], lines[tile, row]
+        for number, (dx, dy) in _shelves({n: len(chain) for n, chain in chains.items()}, block).items():
             start = (grid.columns[x + dx], grid.rows[y + dy], 0)
             net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
     choose_pins(cells, combs, registers)
     return len(combs) + len(registers)
 
 
-def _corners(plan: Floorplan, grid: LogicGrid, counts: list[int]) -> dict[int, tuple[int, int]]:
-    """Index of the first logic column and row of each column tile; the map's left-over width lies on both sides."""
+Places = dict[tuple[int, int], int]
+
+
+def _places(plan: Floorplan, grid: LogicGrid, counts: list[int]) -> tuple[Places, Places, tuple[int, int]]:
+    """Index of the first logic column of (tile, column), of the first logic row of (tile, row), and the columns and
+    rows that every element has at least."""
     tiles, columns, rows = counts
-    width, height = plan.pitch[0] * columns, plan.pitch[1] * rows
     mapped = sorted(tile for line in plan.tiles for tile in line)
     if mapped != list(range(tiles)):
         raise BuildError(f"the floorplan places the column tiles {mapped}, but the array has tiles 0 to {tiles - 1}")
     across, down = max(len(line) for line in plan.tiles), sum(bool(line) for line in plan.tiles)
-    band = len(grid.rows) - down * height
-    if across * width > len(grid.columns) or band < 0:
-        raise BuildError(
-            f"the floorplan needs {across * width} x {down * height} logic tiles, the device has "
-            f"{len(grid.columns)} x {len(grid.rows)}: a smaller pitch than {plan.pitch}, or fewer elements"
-        )
-    corners = {}
+    width, height = len(grid.columns), (len(grid.rows) - plan.band) // down
+    x_of: Places = {}
+    y_of: Places = {}
     y = 0
     for line in plan.tiles:
         for index, tile in enumerate(line):
-            corners[tile] = ((len(grid.columns) - across * width) // 2 + index * width, y)
-        y += height if line else band
-    return corners
+            for column in range(columns):
+                x_of[tile, column] = (index * columns + column) * width // (across * columns)
+            for row in range(rows):
+                y_of[tile, row] = y + row * height // rows
+        y += height if line else len(grid.rows) - down * height
+    return x_of, y_of, (width // (across * columns), height // rows)
 
 
-def _shelves(lengths: dict[int, int], pitch: tuple[int, int]) -> dict[int, tuple[int, int]]:
+def _shelves(lengths: dict[int, int], block: tuple[int, int]) -> dict[int, tuple[int, int]]:
     """Column and row of each chain in an element's block, one after the other from left to right and downwards."""
     places = {}
     x = y = 0
     for number in sorted(lengths):
         width = -(-2 * lengths[number] // CELLS_PER_TILE)
-        if x and x + width > pitch[0]:
+        if x and x + width > block[0]:
             x, y = 0, y + 1
-        if width > pitch[0] or y >= pitch[1]:
-            raise BuildError(f"an element's chains do not fit the floorplan's pitch of {pitch[0]} x {pitch[1]} tiles")
+        if width > block[0] or y >= block[1]:
+            raise BuildError(
+                f"the floorplan has {block[0]} x {block[1]} logic tiles for each element, too few for its chains: take "
+                "fewer elements, or a narrower band"
+            )
         places[number] = (x, y)
         x += width
     return places

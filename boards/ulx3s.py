@@ -91,7 +91,7 @@ BOARDS = (
         clock_hz=90_000_000,
         # Operands and control go round the chip and end where they begin, next to control and feature memory.
         floorplan=Floorplan(
-            pitch=(7, 5),
+            band=5,
             tiles=(
                 (2, 3, 4, 5),
                 (1, 0, 7, 6),

@@ -63,30 +63,36 @@ def netlist(tiles: int, rows: int, columns: int, lengths: tuple[int, ...] = (12,
 
 def test_chains_lie_side_by_side() -> None:
     cells = netlist(tiles=2, rows=2, columns=2)
-    placed = place_elements(cells, GRID, Floorplan(pitch=(7, 3), tiles=((1,), (), (0,))))
+    placed = place_elements(cells, GRID, Floorplan(tiles=((1,), (), (0,)), band=70))
     bels = [cell["attributes"]["BEL"] for cell in cells.values()]
     assert placed == len(bels) == len(set(bels)) == 2 * 4 * (112 + 56)
     assert not [cell for cell in cells.values() if cell["type"] == "CCU2C"]
-    left = GRID.columns[(123 - 14) // 2]
-    top, bottom = (GRID.rows[0], GRID.rows[1], GRID.rows[2]), GRID.rows[-6:-3]
-    for tile, rows in ((1, top), (0, bottom)):
-        name = f"array.tile_{tile}.element_0_0.chain"
-        for chain, (x, y) in enumerate([(0, 0), (3, 0), (0, 1), (0, 2)]):
-            assert cells[f"{name}_{chain}_0_comb0"]["attributes"]["BEL"] == f"X{left + x}/Y{rows[y]}/SLICEA.K0"
-        assert cells[f"{name}_3_19_comb1"]["attributes"]["BEL"] == f"X{left + 4}/Y{rows[2]}/SLICED.K1"
-        assert cells[f"{name}_3_19_q"]["attributes"]["BEL"] == f"X{left + 4}/Y{rows[2]}/SLICED.FF1"
+    # 7 rows for each tile, of which the second row of elements begins at the fourth; 61 columns for each element.
+    x, y = GRID.columns, GRID.rows
+    for tile, (first, second) in ((1, (0, 3)), (0, (78, 81))):
+        for chain, start in enumerate([0, 3, 6, 9]):
+            bel = cells[f"array.tile_{tile}.element_0_0.chain_{chain}_0_comb0"]["attributes"]["BEL"]
+            assert bel == f"X{x[start]}/Y{y[first]}/SLICEA.K0"
+        name = f"array.tile_{tile}.element_1_1.chain_3_19"
+        assert cells[f"{name}_comb1"]["attributes"]["BEL"] == f"X{x[61 + 13]}/Y{y[second]}/SLICED.K1"
+        assert cells[f"{name}_q"]["attributes"]["BEL"] == f"X{x[61 + 13]}/Y{y[second]}/SLICED.FF1"
     # Each half takes the carry of the half before.
     half = [cells[f"array.tile_0.element_1_1.chain_3_{n // 2}_comb{n % 2}"]["connections"] for n in range(40)]
     assert half[0]["FCI"] == half[-1]["FCO"] == ["x"]
     assert [each["FCI"] for each in half[1:]] == [each["FCO"] for each in half[:-1]]
 
 
+def test_chains_go_on_in_the_next_row() -> None:
+    cells = netlist(tiles=1, rows=1, columns=1)
+    place_elements(cells, LogicGrid(tuple(range(2, 9)), tuple(range(5, 9))), Floorplan(tiles=((0,),), band=1))
+    for chain, (x, y) in enumerate([(2, 5), (5, 5), (2, 6), (2, 7)]):
+        assert cells[f"array.tile_0.element_0_0.chain_{chain}_0_comb0"]["attributes"]["BEL"] == f"X{x}/Y{y}/SLICEA.K0"
+
+
 @pytest.mark.parametrize(("plan", "message"), [
-    (Floorplan(pitch=(7, 3), tiles=((0,),)), r"places the column tiles \[0\], but the array has tiles 0 to 1"),
-    (Floorplan(pitch=(60, 3), tiles=((0, 1),)), "needs 240 x 6 logic tiles, the device has 123 x 85: a smaller pitch"),
-    (Floorplan(pitch=(7, 22), tiles=((0,), (1,))), "needs 14 x 88 logic tiles"),
-    (Floorplan(pitch=(7, 2), tiles=((0, 1),)), "an element's chains do not fit the floorplan's pitch of 7 x 2"),
-    (Floorplan(pitch=(4, 9), tiles=((0, 1),)), "do not fit the floorplan's pitch of 4 x 9"),
+    (Floorplan(tiles=((0,),), band=5), r"places the column tiles \[0\], but the array has tiles 0 to 1"),
+    (Floorplan(tiles=((0, 1),), band=84), "has 30 x 0 logic tiles for each element, too few for its chains"),
+    (Floorplan(tiles=((0, 1),), band=86), "has 30 x -1 logic tiles"),
 ])  # fmt: skip
 def test_refusals(plan: Floorplan, message: str) -> None:
     with pytest.raises(BuildError, match=message):
@@ -95,4 +101,4 @@ def test_refusals(plan: Floorplan, message: str) -> None:
 
 def test_a_netlist_without_elements() -> None:
     with pytest.raises(BuildError, match="finds no carry chains"):
-        place_elements({}, GRID, Floorplan(pitch=(7, 3), tiles=((0,),)))
+        place_elements({}, GRID, Floorplan(tiles=((0,),), band=5))
