@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import ecp5_netlist
 from .board import Board
 from .estimate import SYNTHESIS, before_synthesis
-from .report import BuildReport, Clock, parse_nextpnr_report, parse_yosys_statistics
+from .report import BuildReport, Clock, Usage, parse_nextpnr_report, parse_yosys_statistics
 from .tools import BuildError, find_tool, run_tool
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ class _Run:
     def bitstream(self, design: "Callable[[], Component] | None") -> BuildReport:
         plan = self._plan(design)
         logs: dict[str, Path] = {}
+        array = None
         for command in json.loads(plan.files["build_top.json"])["commands"]:
             tool, *arguments = command
             if tool == "yosys":
@@ -196,7 +197,7 @@ class _Run:
                 logs[tool] = self._run(tool, arguments)
                 if self.board.config.technology == "ecp5":
                     floorplan = self.board.floorplan if design is None else None
-                    ecp5_netlist.prepare(self.work / "top.json", self.board.device, floorplan)
+                    array = ecp5_netlist.prepare(self.work / "top.json", self.board.device, floorplan)
             elif tool.startswith("nextpnr"):
                 self._begin("place")
                 logs["nextpnr"] = self._run(tool, arguments, self._watch_nextpnr)
@@ -206,7 +207,7 @@ class _Run:
         self._end()
         usage, clocks = parse_nextpnr_report(self.work / "nextpnr.json", logs["nextpnr"], self.board.config.technology)
         _check_constraint(self.board, clocks)
-        return self._report(usage, clocks, self.board.bitstream)
+        return self._report(usage, clocks, self.board.bitstream, array if design is None else None)
 
     def _watch_nextpnr(self, line: str) -> None:
         if self._step == "place" and line.startswith(("Info: Routing", "Info: Setting up routing")):
@@ -231,10 +232,12 @@ class _Run:
         self._write_report(report)
         return report
 
-    def _report(self, usage: Any, clocks: tuple[Clock, ...], bitstream: str | None) -> BuildReport:
+    def _report(
+        self, usage: Usage, clocks: tuple[Clock, ...], bitstream: str | None, array: Usage | None = None
+    ) -> BuildReport:
         return BuildReport(
             board=self.board, usage=usage, clocks=clocks, seed=self.seed, tools=self.tools, seconds=self.seconds,
-            date=datetime.now(UTC).isoformat(timespec="seconds"), bitstream=bitstream,
+            date=datetime.now(UTC).isoformat(timespec="seconds"), bitstream=bitstream, array=array,
         )  # fmt: skip
 
     def deliver(self, report: BuildReport) -> None:

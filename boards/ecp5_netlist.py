@@ -1,20 +1,22 @@
 """What yosys' ECP5 netlist needs before nextpnr: open carry ends, output registers inside the memories, a floorplan."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from dorefabric.hw.ecp5_chain import END, START, START_GATED
 
 from .ecp5_floorplan import Floorplan, LogicGrid, place_elements
+from .report import Usage
 
-__all__ = ["absorb_output_registers", "open_carry_ends", "prepare"]
+__all__ = ["absorb_output_registers", "array_usage", "open_carry_ends", "prepare"]
 
 Cells = dict[str, dict[str, Any]]
 
 
-def prepare(path: Path, device: str, floorplan: Floorplan | None = None) -> None:
-    """Apply the passes to the netlist of ``device`` in the JSON file at ``path``."""
+def prepare(path: Path, device: str, floorplan: Floorplan | None = None) -> Usage:
+    """Apply the passes to the netlist of ``device`` in the JSON file at ``path``; returns its `array_usage`."""
     netlist = json.loads(path.read_text())
     for name, module in netlist["modules"].items():
         cells: Cells = module["cells"]
@@ -23,6 +25,19 @@ def prepare(path: Path, device: str, floorplan: Floorplan | None = None) -> None
         if floorplan is not None and name == "top":
             place_elements(cells, LogicGrid.of(device), floorplan)
     path.write_text(json.dumps(netlist))
+    return array_usage(netlist["modules"]["top"]["cells"])
+
+
+def array_usage(cells: Cells) -> Usage:
+    """Cells of `dorefabric.hw.array` alone: elements, drain, thresholds, weights, registers of operands and control.
+
+    Cells have the names of what they drive. A LUT is a ``TRELLIS_COMB`` or what becomes one: place and route adds some
+    that feed or end carry chains, of which a placed array has none.
+    """
+    names = [name for name in cells if ".core.array." in name]
+    counts = Counter(cells[name]["type"] for name in names)
+    lut = sum(counts[kind] * each for kind, each in (("LUT4", 1), ("TRELLIS_COMB", 1), ("CCU2C", 2)))
+    return Usage(lut, counts["TRELLIS_FF"], counts["DP16KD"])
 
 
 def open_carry_ends(cells: Cells) -> int:

@@ -1,16 +1,18 @@
 """Which input pin of its LUT each operand of an ECP5 carry chain takes.
 
-nextpnr may exchange the pins of a plain LUT, but not those of a carry cell. The wires of the fabric come in eight
-tracks, and a pin is reached, without a change of track, by two of them only, as an output drives two of them::
+nextpnr may exchange the pins of a plain LUT, but not those of a carry cell. The wires between tiles come in eight
+tracks, and a pin is reached, without a change of track, by a few of them only, as an output drives two of them::
 
-    pin                                       A      B      C      D
-    tracks that reach it                      5, 7   1, 3   4, 6   0, 2
-    logic cells whose outputs drive them      5, 7   1, 3   4, 6   0, 2
+    tracks                                      1, 3   5, 7   0, 2   4, 6
+    logic cells whose outputs drive them        1, 3   5, 7   0, 2   4, 6
+    pins of logic cells 0 to 3 that they reach  B      A      D      C
+    pins of logic cells 4 to 7 that they reach  A, B   A, B   C, D   C, D
 
-An output of the same tile reaches its pins without any wire, a register's only the pin of its own logic cell. Few wires
-change the track, so a dense array whose operands have a fixed order is hard to route. The cells of
-`dorefabric.hw.ecp5_chain` are symmetric in most of their operands, so each takes the arrangement that suits where its
-operands come from. What it computes stays the same, which `tests/boards` proves for every arrangement.
+Within a tile an output reaches the pins in the row of cells 0 to 3 without any wire, a register's output only the pin
+of its own logic cell. Few wires change the track, so a dense array whose operands have a fixed order is hard to
+route. The cells of `dorefabric.hw.ecp5_chain` are symmetric in most of their operands, so each takes the arrangement
+that suits where its operands come from. What it computes stays the same, which `tests/boards` proves for every
+arrangement.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from typing import Any
 
 from dorefabric.hw.ecp5_chain import ADD, ADD_GATED, ADD_SHIFT, START, START_GATED
 
-__all__ = ["Arrangement", "Site", "arrangements", "choose_pins"]
+__all__ = ["NEAR_PIN", "Arrangement", "Site", "arrangements", "choose_pins", "reaches"]
 
 Arrangement = tuple[dict[str, str], int]
 """For each used pin the pin of `ecp5_chain`'s table whose operand it takes; and the LUT's contents."""
@@ -29,7 +31,15 @@ Arrangement = tuple[dict[str, str], int]
 Site = tuple[int, int, int]
 """Column and row of a tile, and which of its eight logic cells."""
 
-_PIN_OF_TRACK = {0: "D", 2: "D", 1: "B", 3: "B", 4: "C", 6: "C", 5: "A", 7: "A"}
+NEAR_PIN = {0: "D", 2: "D", 1: "B", 3: "B", 4: "C", 6: "C", 5: "A", 7: "A"}
+"""For each logic cell, the pins of its tile that its output reaches without a wire."""
+
+
+def reaches(source: int, pin: str, cell: int) -> bool:
+    """Whether wires that the output of logic cell ``source`` drives lead to that pin of logic cell ``cell``."""
+    if cell < 4:
+        return NEAR_PIN[source] == pin
+    return (source % 2 == 1) == (pin in "AB")
 
 
 def _contents(propagate: Callable[[dict[str, int]], int], generate: Callable[[dict[str, int]], int] | None) -> int:
@@ -105,7 +115,6 @@ def _detour(source: tuple[Site, bool] | None, pin: str, site: Site) -> float:
     if source is None:
         return 0.0
     (column, row, cell), combinational = source
-    if _PIN_OF_TRACK[cell] != pin:
-        return 1.0
-    near = (column, row) == site[:2] and (combinational or cell == site[2])
-    return -0.5 if near else 0.0
+    if NEAR_PIN[cell] == pin and (column, row) == site[:2] and (combinational or cell == site[2]):
+        return -0.5
+    return 0.0 if reaches(cell, pin, site[2]) else 1.0

@@ -43,6 +43,8 @@ class BuildReport:
     ----------
     clocks : tuple of Clock
         Empty when the design was not routed (boards of a vendor's tool).
+    array : Usage or None
+        Cells of the array alone, in the netlist that is placed; None where they are not told apart.
     seconds : dict
         Wall time by step.
     date : str
@@ -59,6 +61,7 @@ class BuildReport:
     seconds: dict[str, float]
     date: str
     bitstream: str | None
+    array: Usage | None = None
 
     @property
     def fmax(self) -> float | None:
@@ -93,6 +96,7 @@ class BuildReport:
             "clocks": [asdict(clock) | {"met": clock.met} for clock in self.clocks],
             "peak_gops": self.peak_gops,
             "used": asdict(self.usage),
+            "array": None if self.array is None else asdict(self.array),
             "available": asdict(board.resources),
             "seed": self.seed,
             "tools": self.tools,
@@ -116,6 +120,7 @@ class BuildReport:
             ["flip-flops", share(used.flip_flops, total.flip_flops)],
             ["block RAM", share(used.block_ram, total.block_ram)],
             *[[name, f"{count:,}"] for name, count in used.other.items()],
+            *self._lane_rows(),
             ["clock", f"{board.clock_hz / 1e6:g} MHz"],
         ]
         if self.fmax is None:
@@ -126,6 +131,12 @@ class BuildReport:
         rows.append(["seed, time", f"{self.seed}, {sum(self.seconds.values()):.0f} s"])
         rows += [[name, version] for name, version in self.tools.items()]
         return rows
+
+    def _lane_rows(self) -> list[list[str]]:
+        lanes = self.board.config.total_lanes
+        parts = (("array alone", self.array), ("whole design", self.usage))
+        return [[name, f"{part.lut / lanes:.2f} LUT and {part.flip_flops / lanes:.2f} flip-flops a lane"]
+                for name, part in parts if part is not None]  # fmt: skip
 
     def table(self) -> Any:
         """`table_rows` as a rich table."""

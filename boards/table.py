@@ -18,8 +18,8 @@ __all__ = ["main", "reported", "table", "update"]
 BEGIN, END = "<!-- builds -->", "<!-- end of builds -->"
 
 _HEAD = (
-    "board", "device", "array", "lanes", "LUT", "flip-flops", "block RAM", "clock MHz", "Fmax MHz", "peak GOPS",
-    "seed", "build s", "date",
+    "board", "device", "array", "lanes", "LUT", "flip-flops", "block RAM", "array alone: LUT, flip-flops a lane",
+    "clock MHz", "Fmax MHz", "peak GOPS", "seed", "build s", "date",
 )  # fmt: skip
 
 
@@ -30,6 +30,12 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
         used, available = report["used"][name], report["available"][name]
         return f"{used:,g} / {available:,} ({used / available:.0%})"
 
+    def a_lane(report: dict[str, Any]) -> str:
+        array = report.get("array")
+        if array is None:
+            return "–"
+        return ", ".join(f"{array[name] / report['lanes']:.2f}" for name in ("lut", "flip_flops"))
+
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
     tools: dict[str, str] = {}
     for report in sorted(reports, key=lambda report: (report["fmax_mhz"] is None, report["lanes"])):
@@ -38,7 +44,7 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
         cells = (
             report["board"], report["device"], f"{config['rows']} × {config['columns']} × {config['lanes']}",
             f"{report['lanes']:,}", share(report, "lut"), share(report, "flip_flops"), share(report, "block_ram"),
-            f"{report['clock_mhz']:g}", fmax, f"{report['peak_gops']:,.1f}",
+            a_lane(report), f"{report['clock_mhz']:g}", fmax, f"{report['peak_gops']:,.1f}",
             str(report["seed"]), f"{sum(report['seconds'].values()):.0f}", report["date"][:10],
         )  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")

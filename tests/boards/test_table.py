@@ -13,12 +13,13 @@ from dorefabric.boards.table import BEGIN, END, main, table
 README = Path(dorefabric.boards.__file__).parent / "README.md"
 
 
-def report(name: str, routed: bool = True) -> dict:
+def report(name: str, routed: bool = True, array: Usage | None = None) -> dict:
     board = BOARDS[name]
     clocks = (Clock("clk", 99.04, board.clock_hz / 1e6),) if routed else ()
     return BuildReport(
         board=board, usage=Usage(1320, 660, 15), clocks=clocks, seed=4, tools={"yosys": "yosys 1", "icepack": "pack 2"},
         seconds={"place": 3.0, "route": 4.4}, date="2026-01-02T03:04:05+00:00", bitstream=None,
+        array=array,
     ).to_dict()  # fmt: skip
 
 
@@ -27,10 +28,16 @@ def test_row():
     config = BOARDS["icebreaker"].config
     assert lines[2] == (
         f"| icebreaker | iCE40UP5K-SG48 | {config.rows} × {config.columns} × {config.lanes} | {config.total_lanes} "
-        f"| 1,320 / 5,280 (25%) | 660 / 5,280 (12%) | 15 / 30 (50%) | {config.clock_frequency / 1e6:g} | 99.0 "
+        f"| 1,320 / 5,280 (25%) | 660 / 5,280 (12%) | 15 / 30 (50%) | – | {config.clock_frequency / 1e6:g} | 99.0 "
         f"| {2 * config.total_lanes * config.clock_frequency / 1e9:,.1f} | 4 | 7 | 2026-01-02 |"
     )
     assert lines[-1] == "Tools: pack 2, yosys 1."
+
+
+def test_array_alone():
+    lanes = BOARDS["icebreaker"].config.total_lanes
+    (row,) = table([report("icebreaker", array=Usage(3 * lanes, 2 * lanes, 4))]).splitlines()[2:3]
+    assert " | 3.00, 2.00 | " in row
 
 
 def test_order_is_routed_first_then_by_lanes():
