@@ -106,7 +106,9 @@ def _lone_register(cells: Cells, sinks: list[tuple[str, str]], clock: list[Any])
     cell = cells.get(name, {"type": ""})
     if cell["type"] != "TRELLIS_FF" or cell["connections"]["CLK"] != clock:
         return None
-    connections, parameters = cell["connections"], cell["parameters"]
+    connections = cell["connections"]
+    # Yosys writes a string that looks like a number with a space at its end.
+    parameters = {key: value.strip() for key, value in cell["parameters"].items()}
     enabled = parameters.get("CEMUX") == "1" or connections.get("CE") == ["1"]
     never_reset = connections.get("LSR", ["0"]) in (["0"], ["x"])
     plain = parameters.get("CLKMUX", "CLK") == "CLK" and parameters.get("REGSET", "RESET") == "RESET"

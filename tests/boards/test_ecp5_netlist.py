@@ -37,7 +37,7 @@ def memory_with_registers(**changes: Any) -> dict[str, Any]:
                             REGMODE_A="NOREG")}  # fmt: skip
     for index in (0, 1):
         ports = {"DI": [20 + index], "CLK": [5], "LSR": ["0"], "Q": [30 + index]} | (changes if index else {})
-        cells[f"register_{index}"] = cell("TRELLIS_FF", ports, ("Q",), CEMUX="1", REGSET="RESET")
+        cells[f"register_{index}"] = cell("TRELLIS_FF", ports, ("Q",), CEMUX="1 ", REGSET="RESET")
     return cells
 
 
