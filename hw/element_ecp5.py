@@ -25,9 +25,9 @@ and what it leaves of its last tile is no place for another chain: these chains 
 The operands of all lanes enter at the first two levels, six in the two cells of a first level: chains that begin with
 nothing else are hard to route, so every chain has its share of them, with adders of other levels between.
 
-Timing analysis does not know that a cell with P = 0 stops the carry, and follows it to the end of the chain. It finds
-no further level in any stage of the pipeline (levels 1 and 2, 3 and 4, 5, the sum) because the first levels of the
-stages, 1 and 3, come before all others: whatever their carries seem to reach ends in a register, or in one more level.
+Timing analysis does not know that a cell with P = 0 stops the carry, and follows it to every output behind it in the
+chain. So the first level of each stage of the pipeline (1 of levels 1 and 2, 3 of levels 3 and 4) comes before all
+others: an output behind it is, as its own are, at most one more adder away from a register.
 """
 
 

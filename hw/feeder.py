@@ -120,8 +120,9 @@ class Feeder(wiring.Component):
         weight_tile = Signal.like(self.weight_address, reset_less=True)
         strides = [self._constant(m, times(d.x_stride, pixels), f"stride_{pixels}") if pixels & pixels - 1
                    else times(d.x_stride, pixels) for pixels in range(config.rows + 1)]  # fmt: skip
-        beyond, wrapped_x = self._wrap(m, x, config.rows)
-        wrapped_step = self._constant(m, d.x_step + d.wrap_step, "wrapped_step")
+        if config.row_wrap:
+            beyond, wrapped_x = self._wrap(m, x, config.rows)
+            wrapped_step = self._constant(m, d.x_step + d.wrap_step, "wrapped_step")
         with m.If(level_1 == Level.COLUMN):
             m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + strides[-1])]
             if config.row_wrap:
