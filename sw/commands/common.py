@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.whole_file import whole_file
 
 __all__ = ["add_target_arguments", "console", "load_array", "parse_bits", "progress_bar", "save_array", "table",
            "target_config"]  # fmt: skip
@@ -92,10 +92,5 @@ def load_array(path: str) -> np.ndarray:
 
 def save_array(path: str, array: np.ndarray) -> None:
     """Write a .npy file, whole or not at all."""
-    partial = Path(f"{path}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array)
-        partial.replace(path)
-    except OSError as error:
-        raise DorefabricError(f"cannot write {path}: {error.strerror}") from None
+    with whole_file(path) as scratch, scratch.open("wb") as file:
+        np.save(file, array)
