@@ -34,6 +34,7 @@ from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLin
 from .learned_clip import LearnedClipActivation
 from .plus_minus import PlusMinusActivation
 from .quantize import FLOAT_BITS, levels
+from .whole_file import whole_file
 
 __all__ = ["DOMAIN", "OPSET", "export_qonnx", "qonnx_model"]
 
@@ -47,15 +48,13 @@ def export_qonnx(model: nn.Module, path: str | Path, *, name: str = "network") -
     Raises
     ------
     LoweringError
-        As `qonnx_model`, or if the file cannot be written.
+        As `qonnx_model`.
+    DorefabricError
+        If the file cannot be written.
     """
     result = qonnx_model(model, name=name)
-    partial = Path(f"{path}.partial")
-    try:
-        save_model(result, partial, format="protobuf")
-        partial.replace(path)
-    except OSError as error:
-        raise LoweringError(f"cannot write {path}: {error.strerror}") from None
+    with whole_file(path) as scratch:
+        save_model(result, scratch, format="protobuf")
     return result
 
 

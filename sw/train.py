@@ -31,6 +31,7 @@ from .parallel import Processes, processes
 from .quantize import FLOAT_BITS
 from .recipes import Recipe, schedule
 from .train_config import DEFAULTS, TrainConfig, TrainError, identity
+from .whole_file import whole_file
 
 __all__ = ["TrainConfig", "TrainError", "TrainResult", "evaluate", "train"]
 
@@ -100,12 +101,10 @@ def _check_writable(path: Path) -> None:
 
 def _write_log(path: Path, history: list[EpochMetrics]) -> None:
     """The whole history as CSV, replaced at once, so that it is complete whenever it is read."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
+    with whole_file(path, error=TrainError) as scratch, scratch.open("w", newline="") as file:
         writer = csv.DictWriter(file, [item.name for item in fields(EpochMetrics)])
         writer.writeheader()
         writer.writerows(asdict(metrics) for metrics in history)
-    part.replace(path)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

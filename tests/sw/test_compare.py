@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from dorefabric.sw.compare import Comparison, compare, first_difference
 from dorefabric.sw.graph import Convolution, Graph, GraphError, Threshold
+from dorefabric.sw.images import InputError
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from dorefabric.sw.lower import lower
 from dorefabric.sw.models import MODELS, build_model
-from dorefabric.sw.reference import InputError, evaluate_output
+from dorefabric.sw.reference import evaluate_output
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -116,7 +116,7 @@ def test_refusals(make, message):
 def test_command(tmp_path, capsys):
     save_model(network(DOREFA, (1, 2)), tmp_path / "model.pt", name="digits", bits=(1, 2, 32), history=[], seed=0)
     assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path / "model.onnx")]) == 0
-    assert "3 BatchNormalization, 3 BipolarQuant, 3 Conv" in capsys.readouterr().out.replace("\n", "")
+    assert "3 BatchNormalization, 3 BipolarQuant, 3 Conv" in " ".join(capsys.readouterr().out.split())
     onnx.checker.check_model(str(tmp_path / "model.onnx"))
     assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path / "none" / "model.onnx")]) == 2
     assert "cannot write" in capsys.readouterr().err
