@@ -47,20 +47,26 @@ def place_registers(cells: Cells, combs: dict[str, Site], registers: dict[str, S
     lone = {name: cell["connections"] for name, cell in cells.items()
             if cell["type"] == "TRELLIS_FF" and name not in registers}  # fmt: skip
     taken: set[Site] = set()
+    controls: dict[Site, Any] = {}  # of the slices, each of which holds cells 2n and 2n + 1
     loads: dict[Tile, int] = defaultdict(int)
     placed: dict[str, Site] = {}
 
     def settle(name: str, tiles: Iterable[Tile], ends: Sequence[Site], suits: Sequence[bool]) -> None:
         """Give a register the cheapest site, near ``ends``; ``suits`` tells whether a cell's tracks do."""
-        sites = [(x, y, cell) for x, y in tiles if loads[x, y] < _MOST for cell in range(8)]
-        costs = {
-            site: sum(abs(site[0] - x) + abs(site[1] - y) for x, y, _ in ends) / len(ends)
-            + (0 if suits[site[2]] else _TRACK_CHANGE) for site in sites if site not in taken
-        }  # fmt: skip
+        control = [lone[name].get(port) for port in ("CLK", "CE", "LSR")]
+        costs: dict[Site, float] = {}
+        for x, y in tiles:
+            if loads[x, y] < _MOST:
+                distance = sum(abs(x - end[0]) + abs(y - end[1]) for end in ends) / len(ends)
+                costs |= {
+                    (x, y, cell): distance + (0 if suits[cell] else _TRACK_CHANGE) for cell in range(8)
+                    if (x, y, cell) not in taken and controls.get((x, y, cell // 2), control) == control
+                }  # fmt: skip
         if costs:
             site = min(costs, key=lambda site: (costs[site], site))
             placed[name] = site
             taken.add(site)
+            controls[site[0], site[1], site[2] // 2] = control
             loads[site[:2]] += 1
 
     for name, connections in lone.items():
