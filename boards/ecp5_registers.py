@@ -44,8 +44,9 @@ def place_registers(cells: Cells, combs: dict[str, Site], registers: dict[str, S
             (net,) = cells[name]["connections"][pin]
             if isinstance(net, int):
                 readers[net].append((site, pin))
+    # Those with a reset are left to the placer: a tile has two for all its cells.
     lone = {name: cell["connections"] for name, cell in cells.items()
-            if cell["type"] == "TRELLIS_FF" and name not in registers}  # fmt: skip
+            if cell["type"] == "TRELLIS_FF" and name not in registers and cell["connections"].get("LSR", ["0"]) == ["0"]}
     taken: set[Site] = set()
     controls: dict[Site, Any] = {}  # of the slices, each of which holds cells 2n and 2n + 1
     loads: dict[Tile, int] = defaultdict(int)
@@ -53,7 +54,7 @@ def place_registers(cells: Cells, combs: dict[str, Site], registers: dict[str, S
 
     def settle(name: str, tiles: Iterable[Tile], ends: Sequence[Site], suits: Sequence[bool]) -> None:
         """Give a register the cheapest site, near ``ends``; ``suits`` tells whether a cell's tracks do."""
-        control = [lone[name].get(port) for port in ("CLK", "CE", "LSR")]
+        control = [lone[name].get(port) for port in ("CLK", "CE")]
         costs: dict[Site, float] = {}
         for x, y in tiles:
             if loads[x, y] < _MOST:
