@@ -45,8 +45,8 @@ def place_registers(cells: Cells, combs: dict[str, Site], registers: dict[str, S
             if isinstance(net, int):
                 readers[net].append((site, pin))
     # Those with a reset are left to the placer: a tile has two for all its cells.
-    lone = {name: cell["connections"] for name, cell in cells.items()
-            if cell["type"] == "TRELLIS_FF" and name not in registers and cell["connections"].get("LSR", ["0"]) == ["0"]}
+    lone = {name: cell["connections"] for name, cell in cells.items() if name not in registers
+            and cell["type"] == "TRELLIS_FF" and cell["connections"].get("LSR", ["0"]) == ["0"]}  # fmt: skip
     taken: set[Site] = set()
     controls: dict[Site, Any] = {}  # of the slices, each of which holds cells 2n and 2n + 1
     loads: dict[Tile, int] = defaultdict(int)
