@@ -82,6 +82,12 @@ class CarryChain:
         sums = [self.cell(ADD, a, Const(1), b, name=f"{name}_{i}") for i, (a, b) in enumerate(zip(x, y, strict=True))]
         return [*sums, self.carry(f"{name}_{len(sums)}")]
 
+    def join(self, adder: "CarryChain") -> None:
+        """Put the cells of another chain behind these: its first one puts out this one's last carry."""
+        (init, inputs, _), *others = adder._cells
+        self._cells += [(init, inputs, self._carry), *others]
+        self._carry = adder._carry
+
     def place(self, m: Module, name: str) -> None:
         """Put the chain into ``m``."""
         if self._carry is not None:
