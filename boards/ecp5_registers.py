@@ -11,7 +11,7 @@ elements leave free: near what they are connected with, in a cell whose tracks s
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .ecp5_pins import NEAR_PIN, Site, reaches
@@ -32,7 +32,7 @@ Tile = tuple[int, int]
 
 
 def place_registers(cells: Cells, combs: dict[str, Site], registers: dict[str, Site],
-                    free: dict[Tile, Sequence[Tile]]) -> dict[str, Site]:  # fmt: skip
+                    free: Mapping[Tile, Sequence[Tile]]) -> dict[str, Site]:  # fmt: skip
     """Sites of registers that follow a placed register, and of those that only feed placed carry cells.
 
     ``combs`` and ``registers`` are placed; ``free`` has for each of their tiles the free tiles of the same element.

@@ -50,7 +50,7 @@ def _board(
         programmers=(("openFPGALoader", "-b", "ulx3s"),),
         tool_options=(
             ("synth_opts", "-noabc9"),
-            # The static placer does not converge with carry chains, nor router2 with so dense an array.
+            # The static placer does not converge with carry chains, nor router2 with a 25F that is full of them.
             ("nextpnr_opts", "--router router1"),
             ("ecppack_opts", "--compress"),
         ),
