@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from .ecp5_pins import Site, choose_pins
-from .ecp5_registers import place_registers
 from .tools import BuildError
 
 __all__ = ["Floorplan", "LogicGrid", "place_elements"]
@@ -108,21 +107,14 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
     net = _first_free_net(cells)
     combs: dict[str, Site] = {}
     registers: dict[str, Site] = {}
-    blocks: list[list[tuple[int, int]]] = []
     for tile, column, row in sorted(elements):
         chains = elements[tile, column, row]
         x, y = columns[tile, column], lines[tile, row]
         for number, (dx, dy) in _shelves({n: len(chain) for n, chain in chains.items()}, block).items():
             start = (grid.columns[x + dx], grid.rows[y + dy], 0)
             net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
-        blocks.append([(grid.columns[x + dx], grid.rows[y + dy]) for dy in range(block[1]) for dx in range(block[0])])
     choose_pins(cells, combs, registers)
-    used = {site[:2] for site in combs.values()}
-    free = {tile: [other for other in tiles if other not in used] for tiles in blocks for tile in tiles}
-    lone = place_registers(cells, combs, registers, free)
-    for name, site in lone.items():
-        cells[name]["attributes"]["BEL"] = _bel(site, "FF")
-    return len(combs) + len(registers) + len(lone)
+    return len(combs) + len(registers)
 
 
 Places = dict[tuple[int, int], int]
