@@ -58,7 +58,7 @@ def candidates(board: Board, costs: dict[str, Any] | None = None) -> Iterator[Fa
     """
     costs = load_costs() if costs is None else costs
     found = []
-    for rows in (1, 2, 4, 7, 8, 16):
+    for rows in (*range(1, 9), 16):
         for lanes in (16, 32, 64, 128):
             for columns in (2, 4, 8, 16, 32, 64, 128):
                 for shared in (1, 2, 4):

@@ -32,7 +32,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise BuildError(f"--sweep must be at least 1, not {args.sweep}")
     board = get_board(args.board)
     if args.config is not None:
-        board = replace(board, config=FabricConfig.from_toml(args.config), floorplan=None)
+        config = FabricConfig.from_toml(args.config)
+        # A floorplan is a map of column tiles: those of any other array are left to the placer.
+        alike = (config.tiles, config.lanes) == (board.config.tiles, board.config.lanes)
+        board = replace(board, config=config, floorplan=board.floorplan if alike else None)
     with console.status(f"building {board.title}") as status:
 
         def show(step: Step) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dorefabric.boards import get_board
 from dorefabric.boards.build import BuildError, Step, TimingError, build
+from dorefabric.sw.cli import main
 
 pytest.importorskip("amaranth_boards")
 
@@ -212,3 +214,19 @@ def test_vendor_project(tools, monkeypatch, tmp_path):
     assert {"top.v", "top.xdc", "top.tcl"} <= set(files(folder / "project"))
     assert "PLLE2_BASE" in (folder / "project" / "top.v").read_text()
     assert "E3" in (folder / "project" / "top.xdc").read_text()
+
+
+@pytest.mark.parametrize(("changes", "kept"), [({"rows": 3}, True), ({"columns": 32}, False), ({"lanes": 128}, False)])
+def test_a_floorplan_stays_with_arrays_of_its_tiles(changes, kept, monkeypatch, tmp_path):
+    board = get_board("ulx3s_85f")
+    file = tmp_path / "config.toml"
+    file.write_text(replace(board.config, **changes).to_toml())
+    built = []
+
+    def build(board, *arguments, **options):
+        built.append(board)
+        raise BuildError("enough")
+
+    monkeypatch.setattr("dorefabric.boards.build.build", build)
+    assert main(["build", board.name, "--config", str(file), "-o", str(tmp_path)]) != 0
+    assert built[0].floorplan == (board.floorplan if kept else None)
