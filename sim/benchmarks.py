@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.verilator import VerilatorLink
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.driver import Accelerator
@@ -171,16 +172,22 @@ def mnist(
     model: str, bits: tuple[int, int], data_dir: str, config: FabricConfig, simulate: int, output: str, seed: int,
     progress_bar: Progress,
 ) -> dict[str, Any]:
-    """Train unless ``output`` exists, interpret all test images, run ``simulate`` of them through Verilator."""
+    """Train, interpret all test images, run ``simulate`` of them through Verilator.
+
+    A training that ``output`` holds is continued, or taken as it is when complete.
+    """
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.lower import lower
     from dorefabric.sw.model_file import load_model
     from dorefabric.sw.train import TrainConfig, train
 
     weight_bits, activation_bits = bits
-    if not Path(output).exists():
-        train(TrainConfig(dataset="mnist", model=model, weight_bits=weight_bits, activation_bits=activation_bits,
-                          seed=seed, data_dir=data_dir, output=output))  # fmt: skip
+    try:
+        training = TrainConfig(dataset="mnist", model=model, weight_bits=weight_bits, activation_bits=activation_bits,
+                               seed=seed, data_dir=data_dir, output=output, resume=Path(output).exists())  # fmt: skip
+    except ValueError as error:
+        raise DorefabricError(str(error)) from None
+    train(training)
     images, labels = load_dataset("mnist", data_dir, "test")
     graph = lower(load_model(output), name=model)
     program = compile_graph(graph, config)

@@ -128,10 +128,10 @@ class _Run:
                  learning_rate: float, seed: int) -> None:  # fmt: skip
         import torch
 
-        from dorefabric.sw.train import _logit_scale
+        from dorefabric.sw.train import logit_scale
 
         self.name, self.networks, self.meters, self.config, self.seed = name, networks, meters, config, seed
-        self.scale = _logit_scale(networks[0])
+        self.scale = logit_scale(networks[0])
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=learning_rate) for net in networks]
         self.losses: list[float] = []
         self.works: list[list[Work]] = []

@@ -95,6 +95,9 @@ class _Export:
         self.values: dict[fx.Node, str] = {}
 
     def run(self, name: str) -> Any:
+        if not self.captured.faithful:
+            raise LoweringError("the model yields something else when traced; it must not change tensors in place that "
+                                "are used again")
         for call in self.captured.module.graph.nodes:
             if call.op == "placeholder":
                 self.values[call] = "global_in"
@@ -142,7 +145,7 @@ class _Export:
         sources = [self.values[item] for item in call.args if isinstance(item, fx.Node)]
         if call.op == "call_module":
             return self._layer(where, path, sources, self.captured.layer(call))
-        if call.target in (operator.add, torch.add, "add") and len(sources) == 2:
+        if call.target in (operator.add, torch.add, "add") and len(sources) == 2 and not call.kwargs:
             return self._node("Add", sources, path)
         if call.target in (torch.flatten, torch.reshape, "flatten", "view", "reshape"):
             if self.captured.results[call].dim() != 2:

@@ -33,7 +33,7 @@ from .recipes import Recipe, schedule
 from .train_config import DEFAULTS, TrainConfig, TrainError, identity
 from .whole_file import whole_file
 
-__all__ = ["TrainConfig", "TrainError", "TrainResult", "evaluate", "train"]
+__all__ = ["TrainConfig", "TrainError", "TrainResult", "evaluate", "logit_scale", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _correct(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 # Training --------------------------------------------------------------------------------------------
 
-def _logit_scale(model: nn.Module) -> float:
+def logit_scale(model: nn.Module) -> float:
     """Factor on the logits inside the loss; it changes neither the network nor its decisions.
 
     Weights of k > 1 bits always reach +-1, so the logits of a fresh network are sqrt(inputs) times larger
@@ -140,7 +140,7 @@ def _train_epoch(model: nn.Module, forward: nn.Module, optimizer: torch.optim.Op
     recipe, device = config.recipe, group.device
     size = min(recipe.batch_size, len(images))
     steps = len(images) // size           # the few images left over are others in each epoch
-    scale = _logit_scale(model)
+    scale = logit_scale(model)
     order = torch.randperm(len(images)).to(device)
     group.agree(order)
     order = order.cpu()

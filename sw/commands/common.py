@@ -13,8 +13,8 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sw.whole_file import whole_file
 
-__all__ = ["add_target_arguments", "console", "load_array", "natural", "parse_bits", "positive", "progress_bar",
-           "save_array", "share", "table", "target_config"]  # fmt: skip
+__all__ = ["add_target_arguments", "chosen_config", "console", "load_array", "natural", "parse_bits", "positive",
+           "progress_bar", "save_array", "share", "table", "target_config"]  # fmt: skip
 
 console = Console()
 
@@ -52,6 +52,13 @@ def target_config(args: argparse.Namespace) -> FabricConfig:
 
         return get_board(args.board).config
     return FabricConfig.from_toml(args.config)
+
+
+def chosen_config(args: argparse.Namespace) -> FabricConfig | None:
+    """The configuration that --board or --config names, None without them; `DorefabricError` for both."""
+    if args.board is not None and args.config is not None:
+        raise DorefabricError("name one of --board and --config, not both")
+    return None if args.board is None and args.config is None else target_config(args)
 
 
 def parse_bits(text: str) -> tuple[int, int, int]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.errors import DorefabricError
 
-from .common import natural, parse_bits, positive, progress_bar, share, target_config
+from .common import chosen_config, natural, parse_bits, positive, progress_bar, share
 
 __all__ = ["FIGURES", "Argument", "Figure"]
 
@@ -65,13 +64,6 @@ def _board_config(args: argparse.Namespace) -> FabricConfig:
     return get_board(args.board).config
 
 
-def _chosen_config(args: argparse.Namespace) -> FabricConfig | None:
-    """The configuration of --board or --config; None without them."""
-    if args.board is not None and args.config is not None:
-        raise DorefabricError("name one of --board and --config, not both")
-    return None if args.board is None and args.config is None else target_config(args)
-
-
 def _layers(args: argparse.Namespace) -> Report:
     from dorefabric.sim.benchmarks import layers
 
@@ -81,7 +73,7 @@ def _layers(args: argparse.Namespace) -> Report:
 def _networks(args: argparse.Namespace) -> Report:
     from dorefabric.sim.networks import networks
 
-    return networks(_chosen_config(args), args.simulate, args.seed, progress_bar)
+    return networks(chosen_config(args), args.simulate, args.seed, progress_bar)
 
 
 def _cnv(args: argparse.Namespace) -> Report:
@@ -136,7 +128,7 @@ def _training(args: argparse.Namespace) -> Report:
 
     return training(
         model=args.model, method=args.method, bits=[parse_bits(text) for text in args.bits], steps=args.steps,
-        batch=args.batch, engine=args.engine, config=_chosen_config(args) or TRAINING_CONFIG,
+        batch=args.batch, engine=args.engine, config=chosen_config(args) or TRAINING_CONFIG,
         float_ends=args.float_ends, learning_rate=args.learning_rate, data_dir=args.data_dir, seed=args.seed,
         progress_bar=progress_bar,
     )  # fmt: skip
@@ -165,7 +157,7 @@ FIGURES = (
         Argument("--data-dir", required=True, metavar="DIR"),
         Argument("--board", default="ulx3s_85f", metavar="NAME"),
         Argument("--simulate", type=positive, default=500, metavar="N", help="images through Verilator"),
-        Argument("-o", "--output", required=True, metavar="FILE.pt", help="checkpoint; trained if absent"),
+        Argument("-o", "--output", required=True, metavar="FILE.pt", help="checkpoint; continued until it is trained"),
     )),
     Figure("link", "the simulated board with errors on the line", _link, (
         Argument("--board", default="icebreaker", metavar="NAME"),

@@ -12,6 +12,8 @@ from amaranth.lib.wiring import In
 
 from dorefabric.hw.bus import BusSignature
 from dorefabric.hw.config import FabricConfig
+from dorefabric.sim.tools import ToolError
+from dorefabric.sim.verilator import VerilatorLink
 
 BUSY_CYCLES = 1000
 """Cycles that a write to register 4 keeps `BusMemory` busy."""
@@ -85,3 +87,14 @@ def simulator_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOREFABRIC_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(params=[0.0, 0.3], ids=["no stalls", "stalls"])
+def verilator_link(request, small):
+    """`SMALL` in Verilator, also with a bus that stalls at random."""
+    try:
+        link = VerilatorLink(small, stalls=request.param, seed=1)
+    except ToolError as error:
+        pytest.skip(str(error))
+    with link:
+        yield link

@@ -102,7 +102,26 @@ def test_weights_are_the_integers():
     assert np.array_equal(2 * np.rint(stored / scale + zero) - 3, codes.numpy())
 
 
+def doubled(x):
+    same = x
+    same += x           # traced as a sum that leaves x as it is
+    return same + x
+
+
+class Odd(nn.Module):
+    """Codes, changed in a way that the file has no form for, through a convolution."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.image, self.change, self.last = QuantInput(8), change, QuantConv2d(1, 2, 3)
+
+    def forward(self, x):
+        return self.last(self.change(self.image(x)))
+
+
 @pytest.mark.parametrize("make, message", [
+    (lambda: Odd(lambda x: torch.add(x, x, alpha=2)), r"^function add in the model's forward has no QONNX form here$"),
+    (lambda: Odd(doubled), r"^the model yields something else when traced; it must not change tensors in place"),
     (lambda: network(Method(name="aqe"), (3, 3)),
      r"^layer conv1\.act \(AsymptoticActivation\): activations of AQE with 3-bit levels are not evenly spaced"),
     (lambda: network(Method(name="mls"), (32, 32)), r"weights that are no multiples of integers$"),
