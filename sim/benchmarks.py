@@ -116,11 +116,11 @@ def random_model(name: str, bits: tuple[int, int], seed: int) -> tuple[Any, np.n
     """A reference network with random weights, its batch norms calibrated on random images; and one image."""
     import torch
 
-    from dorefabric.sw.models import build_model
+    from dorefabric.sw.models import MODELS, build_model
 
     torch.manual_seed(seed)
     model = build_model(name, *bits)
-    shape: tuple[int, int, int] = model.input_shape  # type: ignore[assignment]
+    shape = MODELS[name].input_shape
     images = torch.randint(0, 256, (16 if shape[1] < 64 else 2, *shape), dtype=torch.uint8)
     model.train()
     for module in model.modules():

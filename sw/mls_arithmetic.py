@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .autograd import Function
 from .matrix_unit import Codes, MatrixUnit, Usage
 from .meter import Meter, Work
 from .mls import (
@@ -53,8 +54,8 @@ class MlsArithmetic(nn.Module):
         self.label, self.layer, self.multiply, self.meter = label, layer, multiply, meter
 
     def forward(self, x: Tensor) -> Tensor:
-        function = _Linear if isinstance(self.layer, MlsLinear) else _Convolution
-        y: Tensor = function.apply(x, self.layer.weight, self)  # type: ignore[no-untyped-call]
+        function: type[Function] = _Linear if isinstance(self.layer, MlsLinear) else _Convolution
+        y = function.call(x, self.layer.weight, self)
         return y if self.layer.bias is None else y + self.layer.bias.reshape(-1, *[1] * (y.dim() - 2))
 
     def measured(self, kind: str, macs: int, run: Callable[[], np.ndarray]) -> Tensor:
@@ -73,7 +74,7 @@ class MlsArithmetic(nn.Module):
         return self.multiply.unit.usage if isinstance(self.multiply, ArrayMultiply) else Usage()
 
 
-class _Convolution(torch.autograd.Function):
+class _Convolution(Function):
     """The gradient goes straight through the encodings of input and weight."""
 
     @staticmethod
@@ -92,7 +93,7 @@ class _Convolution(torch.autograd.Function):
         return result.to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         module, window, (inputs, filters) = ctx.module, ctx.window, ctx.operands
         error = mls_encode(grad, module.layer.error_format, module.layer.generator)
         size, kernel = inputs.codes.shape[2:], filters.codes.shape[2:]
@@ -110,7 +111,7 @@ class _Convolution(torch.autograd.Function):
         return to_input, to_weight, None
 
 
-class _Linear(torch.autograd.Function):
+class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, module: MlsArithmetic) -> Tensor:
         inputs, matrix = mls_encode(x, module.layer.input_format), mls_encode(weight, module.layer.weight_format)
@@ -119,7 +120,7 @@ class _Linear(torch.autograd.Function):
         return module.measured("forward", ctx.macs, lambda: mls_linear(inputs, matrix, module.multiply)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         layer = ctx.module.layer
         error = mls_encode(grad, layer.error_format, layer.generator).values().to(grad.dtype)
