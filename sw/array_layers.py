@@ -26,7 +26,6 @@ from dorefabric.hw.errors import DorefabricError
 
 from .autograd import Function
 from .layers import QuantActivation, QuantConv2d, QuantInput, QuantLinear, QuantWeight
-from .matrix_unit import Usage
 from .meter import Meter, Work
 from .quantize import FLOAT_BITS, gradient_codes, levels
 from .training_products import Products, Window
@@ -66,9 +65,6 @@ class ArrayWeight(QuantWeight):
         result = torch.from_numpy(np.ascontiguousarray(run()))
         self.meter.works.append(Work(self.label, kind, macs, macs * bits, self.products.usage - before, True))
         return result
-
-    def _host(self, kind: str, macs: int) -> None:
-        self.meter.works.append(Work(self.label, kind, macs, 0, Usage(), False))
 
 
 class _Products(Function):
@@ -124,10 +120,10 @@ def _float_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | No
     window = layer.window
     to_input = to_weight = None
     if ctx.needs_input_grad[0]:
-        layer._host("input gradient", ctx.macs)
+        layer.meter.host(layer.label, "input gradient", ctx.macs)
         to_input = conv2d_input(list(x.shape), weight, grad, window.stride, window.padding)
     if ctx.needs_input_grad[1]:
-        layer._host("weight gradient", ctx.macs)
+        layer.meter.host(layer.label, "weight gradient", ctx.macs)
         to_weight = conv2d_weight(x, list(weight.shape), grad, window.stride, window.padding)
     return to_input, to_weight, None
 
@@ -244,6 +240,7 @@ def _hosted(
         kinds = ["forward"]
         if module.training and weight.requires_grad:
             kinds += ["weight gradient"] + ["input gradient"] * inputs[0].requires_grad
-        meter.works += [Work(name, kind, macs, 0, Usage(), False) for kind in kinds]
+        for kind in kinds:
+            meter.host(name, kind, macs)
 
     return count

@@ -66,10 +66,6 @@ class MlsArithmetic(nn.Module):
         self.meter.works.append(Work(self.label, kind, macs, usage.pair_operations, usage, True))
         return result
 
-    def hosted(self, kind: str, macs: int) -> None:
-        """Note a sum of products that the host computes."""
-        self.meter.works.append(Work(self.label, kind, macs, 0, Usage(), False))
-
     def _usage(self) -> Usage:
         return self.multiply.unit.usage if isinstance(self.multiply, ArrayMultiply) else Usage()
 
@@ -126,7 +122,7 @@ class _Linear(Function):
         error = mls_encode(grad, layer.error_format, layer.generator).values().to(grad.dtype)
         for kind, needed in zip(("input gradient", "weight gradient"), ctx.needs_input_grad, strict=False):
             if needed:
-                ctx.module.hosted(kind, ctx.macs)
+                ctx.module.meter.host(ctx.module.label, kind, ctx.macs)
         return (error @ weight if ctx.needs_input_grad[0] else None,
                 error.T @ x if ctx.needs_input_grad[1] else None, None)  # fmt: skip
 
