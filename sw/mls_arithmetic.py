@@ -135,7 +135,8 @@ def mls_arithmetic(model: nn.Module, multiply: Multiply = multiply_codes) -> Met
     Raises
     ------
     ValueError
-        For a convolution with groups, dilation or padding that is no number of zeros, or a network without MLS layers.
+        For a convolution with groups, dilation, or padding that is no number of zeros below the kernel's size, or a
+        network without MLS layers.
     """
     meter = Meter()
     twins: dict[int, MlsArithmetic] = {}
@@ -145,6 +146,8 @@ def mls_arithmetic(model: nn.Module, multiply: Multiply = multiply_codes) -> Met
             if not plain or isinstance(child.padding, str):
                 raise ValueError(f"{name}: the arithmetic of MLS has no groups of channels, dilation or padding but "
                                  f"with zeros, given as numbers")  # fmt: skip
+            if any(p >= k for p, k in zip(child.padding, child.kernel_size, strict=True)):
+                raise ValueError(f"{name}: padding {child.padding} must be less than the kernel {child.kernel_size}")
         if isinstance(child, MlsConv2d | MlsLinear):
             twins[id(child)] = MlsArithmetic(name, child, multiply, meter)
     if not twins:
