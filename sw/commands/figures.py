@@ -83,7 +83,7 @@ def _cnv(args: argparse.Namespace) -> Report:
 
 
 def _mnist(args: argparse.Namespace) -> Report:
-    from dorefabric.sim.benchmarks import mnist
+    from dorefabric.sim.dataset_benchmarks import mnist
 
     return mnist(args.model, parse_bits(args.bits)[:2], args.data_dir, _board_config(args), args.simulate, args.output,
                  args.seed, progress_bar)  # fmt: skip
@@ -96,7 +96,7 @@ def _link(args: argparse.Namespace) -> Report:
 
 
 def _cifar(args: argparse.Namespace) -> Report:
-    from dorefabric.sim.benchmarks import cifar
+    from dorefabric.sim.dataset_benchmarks import cifar
 
     return cifar(args.checkpoint, args.data_dir, _board_config(args), args.simulate, args.seed, progress_bar)
 
