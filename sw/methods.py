@@ -49,6 +49,7 @@ class Method:
     first_bits, last_bits : int or None
         Weight bits of the first and the last layer, 1 to 8 or 32 for float; ``None`` leaves the network's own, except
         for AQE, whose paper leaves nothing but the network's input unquantized: there it is the bits of the others.
+        With more bits than AQE has, 5 and above, such a layer is DoReFa-Net's.
     conventions : Conventions
         Of the quantizers of DoReFa-Net.
     learned_clip : bool
@@ -169,6 +170,8 @@ class Method:
             if self.name == "plus-minus":
                 return PlusMinusActivation(module.bits)
             return LearnedClipActivation(module.bits) if self.learned_clip else module
+        if self.name == "aqe" and isinstance(module, QuantWeight) and module.weight_bits > aqe.MOST_BITS:
+            return module
         if type(module) is QuantConv2d:
             new = {"aqe": AsymptoticConv2d, "a2q": BoundedConv2d, "a2q+": BoundedConv2d,
                    "mls": MlsConv2d}.get(self.name)

@@ -25,7 +25,7 @@ from torch.nn import functional
 from .augment import augmented
 from .datasets import load_dataset
 from .layers import QuantLinear
-from .model_file import EpochMetrics, read_model_file, save_model
+from .model_file import EpochMetrics, load_parameters, read_model_file, save_model
 from .models import build_model
 from .parallel import Processes, processes
 from .quantize import FLOAT_BITS
@@ -196,7 +196,7 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
     Raises
     ------
     DatasetError, ModelFileError
-        If the data or the checkpoint to resume from cannot be read.
+        If the data or the checkpoint to start or to resume from cannot be read, or is of another network.
     TrainError
         If the loss becomes NaN or infinite, the checkpoint is of another training, or the machine has not the device.
     KeyboardInterrupt
@@ -230,7 +230,10 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
-        model = config.method.apply(build_model(config.model, *config.bits)).to(group.device)
+        model = build_model(config.model, *config.bits)
+        if config.initial is not None and not config.resume:
+            load_parameters(model, config.initial, config.model)
+        model = config.method.apply(model).to(group.device)     # which may derive parameters from the weights
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if prepare is not None:
             prepare(model)

@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods.add_argument("--data-dir", metavar="DIR")
     methods.add_argument("--epochs", type=int, help="default: the model's own")
     methods.add_argument("--precision", metavar="NAME", help="of training; default: the model's own")
+    methods.add_argument("--first-bits", type=int, metavar="W", help="weight bits of every network's first layer")
+    methods.add_argument("--last-bits", type=int, metavar="W", help="and of the last; the float network has neither")
+    methods.add_argument("--from-float", action="store_true", help="start networks from the float row's weights")
     methods.add_argument("--seeds", type=int, default=3, metavar="N")
     methods.add_argument("--rows", metavar="NAME;...", help='some rows of the table, as "float; AQE 2-2"')
     methods.add_argument("--simulate", type=int, default=100, metavar="N", help="images through Verilator")
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     figure = networks if args.figure == "networks" else getattr(module, args.figure)
     names = ("count", "model", "data_dir", "simulate", "output", "error_rate", "images", "seed", "checkpoint", "epochs",
              "seeds", "rows", "repeats", "precision", "report_only", "steps", "batch", "engine", "method", "float_ends",
-             "learning_rate")  # fmt: skip
+             "learning_rate", "first_bits", "last_bits", "from_float")  # fmt: skip
     options = {name: getattr(args, name) for name in names if hasattr(args, name)}
     if args.figure == "networks":
         chosen = args.board is not None or args.config is not None
@@ -105,10 +108,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     tables = report.pop("tables", [])
     mark = report.pop("mark", args.figure)
     if args.update is not None and tables:
-        shown = ("count", "model", "method", "board", "config", "bits", "epochs", "precision", "seeds", "simulate",
-                 "repeats", "steps", "batch", "engine")  # fmt: skip
+        shown = ("count", "model", "method", "board", "config", "bits", "epochs", "precision", "first_bits",
+                 "last_bits", "from_float", "seeds", "rows", "simulate", "repeats", "steps", "batch",
+                 "engine")  # fmt: skip
         given = {name: getattr(args, name, None) for name in shown}
-        words = [f"--{name} {' '.join(value) if isinstance(value, list) else value}"
+        if given["rows"] is not None:
+            given["rows"] = f'"{given["rows"]}"'
+        words = [f"--{name.replace('_', '-')} {' '.join(value) if isinstance(value, list) else value}"
                  for name, value in given.items() if value is not None and value is not False]  # fmt: skip
         words = [word.removesuffix(" True") for word in words]
         words += [f"{option} DIR" for name, option in (("data_dir", "--data-dir"), ("output", "-o")) if
