@@ -109,6 +109,20 @@ def test_outer_layers_with_more_bits_than_aqe_has_are_those_of_dorefa():
     assert levels[0] > 20 and levels[1:3] == [2, 2] and levels[3] > 100
 
 
+def test_signs_behind_a_max_pool_are_in_the_middle():
+    """Fresh batch norms in front of a pool start where half of the largest of 4 normal values are positive."""
+    model = AQE.apply(build_model("digits", 1, 1))
+    AQE.initialise(model)
+    assert not model.conv1.norm.bias.any()
+    bias = model.conv2.norm.bias.detach()
+    assert bias.unique().numel() == 1 and bias[0] < -0.9
+    values = torch.randn(4, 100_000, generator=torch.Generator().manual_seed(0)).amax(0) + bias[0]
+    assert abs((values > 0).double().mean() - 0.5) < 0.01
+    plain = DOREFA.apply(build_model("digits", 1, 1))
+    DOREFA.initialise(plain)
+    assert not plain.conv2.norm.bias.any()
+
+
 def test_alpha_follows_the_schedule():
     model = AQE.apply(build_model("digits", 2, 2))
     AQE.advance(model, 0.35)
