@@ -31,6 +31,7 @@ ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
 def methods(
     model: str, data_dir: str | None, output: str, epochs: int | None, seeds: int, rows: str | None, simulate: int,
     seed: int, progress_bar: Progress, precision: str | None = None, report_only: bool = False,
+    first_bits: int | None = None, last_bits: int | None = None, from_float: bool = False,
 ) -> dict[str, Any]:
     """Train a network by every method, and run those that have an integer graph through Verilator.
 
@@ -38,6 +39,9 @@ def methods(
     repeated until everything is there; with ``report_only`` what is not complete is left out. Seeds count up from
     ``seed``; ``simulate`` images run on the circuit, on the network of the first one. ``precision`` is that of the
     training, but MLS always has float32.
+
+    ``first_bits`` and ``last_bits`` are the weight bits of the outer layers of all networks but float ones. With
+    ``from_float`` the others start from the weights of the float row, which must be there or come first.
     """
     from dorefabric.sw.datasets import load_dataset
     from dorefabric.sw.models import MODELS
@@ -51,20 +55,26 @@ def methods(
     if unknown:
         raise DorefabricError(f"unknown row {unknown[0]!r}; known: {'; '.join(known)}")
     dataset = MODELS[model].dataset
+    policy = "".join(f"-{place}{bits}" for place, bits in (("first", first_bits), ("last", last_bits)) if bits)
     images, _ = load_dataset(dataset, data_dir, "test")
     measured: list[dict[str, Any]] = []
     with progress_bar("trainings", len(chosen) * seeds) as done:
         for name in chosen:
             method, bits = known[name]
             accuracies, seconds, history, differences = [], [], 0, None
+            is_float = bits[0] == 32
             for number in range(seed, seed + seeds):
-                path = Path(output) / f"{model}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
+                twin = Path(output) / f"{model}-dorefa-32-32-32-{number}.pt"
+                initial = twin if from_float and name != "float" else None
+                options = policy * (not is_float) + "-from-float" * (initial is not None)
+                path = Path(output) / f"{model}{options}-{method}-{'-'.join(map(str, bits))}-{number}.pt"
                 try:
                     config = TrainConfig(
                         dataset=dataset, model=model, weight_bits=bits[0], activation_bits=bits[1],
-                        gradient_bits=bits[2], method=method_of(method), epochs=epochs,
-                        precision="float32" if method == "mls" else precision, seed=number, data_dir=data_dir,
-                        output=path, resume=path.exists(), progress=False)
+                        gradient_bits=bits[2], epochs=epochs,
+                        method=method_of(method, None if is_float else first_bits, None if is_float else last_bits),
+                        precision="float32" if method == "mls" else precision, initial=initial, seed=number,
+                        data_dir=data_dir, output=path, resume=path.exists(), progress=False)
                 except ValueError as error:
                     raise DorefabricError(str(error)) from None
                 if report_only and _epochs(path) < config.recipe.epochs:

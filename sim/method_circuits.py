@@ -17,11 +17,13 @@ FURTHER_ROWS: dict[str, tuple[str, tuple[int, int, int]]] = {
 """Method and bits of rows that are trained where they are named."""
 
 
-def method_of(name: str) -> Any:
-    """The `Method` of a row."""
+def method_of(name: str, first_bits: int | None = None, last_bits: int | None = None) -> Any:
+    """The `Method` of a row, with a policy for the outer layers."""
     from dorefabric.sw.methods import Method
 
-    return Method(learned_clip=True) if name == "learned-clip" else Method(name=name)
+    learned_clip = name == "learned-clip"
+    return Method(name="dorefa" if learned_clip else name, learned_clip=learned_clip, first_bits=first_bits,
+                  last_bits=last_bits)
 
 
 def circuit_differences(path: Path, images: np.ndarray, progress_bar: Progress) -> int:

@@ -150,7 +150,7 @@ class _Run:
                 torch.manual_seed(self.seed + 1 + len(self.works))  # the noise of the gradients
                 loss = functional.cross_entropy(network(batch) * self.scale, wanted)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
             optimizer.step()
             self.seconds[index] += time.perf_counter() - started
             states.append(_state(loss, network, optimizer))

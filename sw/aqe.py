@@ -29,6 +29,7 @@ from torch import Tensor
 from .autograd import Function, clip_gradient
 
 __all__ = [
+    "MOST_BITS",
     "WEIGHT_RANGE",
     "alpha_schedule",
     "check_aqe_bits",
@@ -41,15 +42,18 @@ __all__ = [
     "quantized_integers",
 ]
 
+MOST_BITS = 4
+"""With 5 the levels would span 14 octaves."""
+
 WEIGHT_RANGE = 2.0
 """Weights this many times the mean magnitude become +-1; those of a uniform distribution then fill [-1, 1]."""
 
 
 def check_aqe_bits(kind: str, bits: object) -> int:
-    """Return ``bits`` if it is 1 to 4: with 5 the levels would span 14 octaves. `ValueError` otherwise."""
-    if isinstance(bits, int) and not isinstance(bits, bool) and 1 <= bits <= 4:
+    """Return ``bits`` if it is 1 to `MOST_BITS`. `ValueError` otherwise."""
+    if isinstance(bits, int) and not isinstance(bits, bool) and 1 <= bits <= MOST_BITS:
         return bits
-    raise ValueError(f"{kind} bits of AQE must be 1 to 4, not {bits!r}")
+    raise ValueError(f"{kind} bits of AQE must be 1 to {MOST_BITS}, not {bits!r}")
 
 
 def level_integers(bits: int) -> tuple[tuple[int, ...], int]:

@@ -107,6 +107,13 @@ class MatrixUnit:
     -------
     usage : Usage
         Of all products so far.
+
+    Raises
+    ------
+    MatrixError
+        If the circuit has another configuration.
+    LinkError
+        From every method, when the circuit stops answering.
     """
 
     def __init__(self, link: Link, config: FabricConfig) -> None:

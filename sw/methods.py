@@ -14,8 +14,10 @@ mls          arXiv 2006.02804, float networks only    float, in the MLS format a
 Networks of signed activations pad with their lowest level, -1, because the array's padding is the code 0.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -49,6 +51,7 @@ class Method:
     first_bits, last_bits : int or None
         Weight bits of the first and the last layer, 1 to 8 or 32 for float; ``None`` leaves the network's own, except
         for AQE, whose paper leaves nothing but the network's input unquantized: there it is the bits of the others.
+        With more bits than AQE has, 5 and above, such a layer is DoReFa-Net's.
     conventions : Conventions
         Of the quantizers of DoReFa-Net.
     learned_clip : bool
@@ -155,6 +158,24 @@ class Method:
                 setattr(parent, name, swapped)
         return model
 
+    def initialise(self, model: nn.Module) -> None:
+        """Set what the method wants of fresh parameters, in place.
+
+        The largest of a window's n values, normalised and independent, is positive with probability 1 - 2^-n. The sign
+        would hold next to nothing, so batch norms in front of a max pool start at minus the median of that largest
+        value, and AQE's activation behind it in the middle of its levels.
+        """
+        if self.name != "aqe":
+            return
+        for block in model.modules():
+            norm = None
+            for layer in block.children() if isinstance(block, nn.Sequential) else ():
+                if isinstance(layer, nn.MaxPool2d) and norm is not None:
+                    kernel = layer.kernel_size
+                    count = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
+                    nn.init.constant_(norm.bias, -NormalDist().inv_cdf(0.5 ** (1 / count)))
+                norm = layer if isinstance(layer, nn.BatchNorm2d) else None
+
     def _last_bits(self, layers: list[QuantWeight]) -> int | None:
         if self.last_bits is None and self.name == "aqe" and len(layers) > 1:
             return layers[-2].weight_bits
@@ -169,6 +190,8 @@ class Method:
             if self.name == "plus-minus":
                 return PlusMinusActivation(module.bits)
             return LearnedClipActivation(module.bits) if self.learned_clip else module
+        if self.name == "aqe" and isinstance(module, QuantWeight) and module.weight_bits > aqe.MOST_BITS:
+            return module
         if type(module) is QuantConv2d:
             new = {"aqe": AsymptoticConv2d, "a2q": BoundedConv2d, "a2q+": BoundedConv2d,
                    "mls": MlsConv2d}.get(self.name)

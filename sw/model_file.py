@@ -31,7 +31,7 @@ from .methods import DOREFA, Method
 from .models import MODELS, build_model
 from .whole_file import whole_file
 
-__all__ = ["EpochMetrics", "ModelFileError", "load_model", "read_model_file", "save_model"]
+__all__ = ["EpochMetrics", "ModelFileError", "load_model", "load_parameters", "read_model_file", "save_model"]
 
 FORMAT = "dorefabric-model"
 VERSION = 1
@@ -146,9 +146,7 @@ def load_model(path: str | Path, name: str | None = None) -> nn.Module:
     ModelFileError
         If the file cannot be read, holds another network, or its contents do not fit the network.
     """
-    content = read_model_file(path)
-    if name is not None and content["model"] != name:
-        raise ModelFileError(f"{path} holds the network {content['model']!r}, not {name!r}")
+    content = _of_network(path, name)
     try:
         method = Method.from_dict(content["method"]) if content.get("method") else DOREFA
         model = method.apply(build_model(content["model"], *content["bits"]))
@@ -157,3 +155,26 @@ def load_model(path: str | Path, name: str | None = None) -> nn.Module:
         raise ModelFileError(
             f"{path} does not fit the network {content['model']!r} at bits {content['bits']}") from error
     return model.eval()
+
+
+def load_parameters(model: nn.Module, path: str | Path, name: str) -> None:
+    """Overwrite parameters and statistics of ``model``, as `models.build_model` yields the network ``name``, with those
+    of a model file of any bits and method; what that method added to the network is left out.
+
+    Raises
+    ------
+    ModelFileError
+        If the file cannot be read, holds another network, or its contents do not fit the network.
+    """
+    state = _of_network(path, name)["state_dict"]
+    try:
+        model.load_state_dict({key: value for key, value in state.items() if key in model.state_dict()})
+    except RuntimeError as error:
+        raise ModelFileError(f"{path} does not fit the network {name!r}") from error
+
+
+def _of_network(path: str | Path, name: str | None) -> dict[str, Any]:
+    content = read_model_file(path)
+    if name is not None and content["model"] != name:
+        raise ModelFileError(f"{path} holds the network {content['model']!r}, not {name!r}")
+    return content

@@ -111,7 +111,8 @@ class ResidualDigits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         skip = self.stem(x)
-        return self.head(self.join(self.add(self.branch(skip), skip)))  # type: ignore[no-any-return]
+        y: Tensor = self.head(self.join(self.add(self.branch(skip), skip)))
+        return y
 
 
 def _mlp(bits: Bits) -> nn.Module:
@@ -213,14 +214,18 @@ def _cifar_small(bits: Bits) -> nn.Module:
 
 
 def _cifar_mini(bits: Bits) -> nn.Module:
-    """CIFAR-10 in minutes on one processor core, for comparing methods: 7.7 million products an image."""
+    """CIFAR-10 in minutes on one processor core, for comparing methods: 14.8 million products an image.
+
+    Channels double while maps shrink, so that the network has the capacity of 400,000 weights at any bits.
+    """
     return _network(
         image=QuantInput(8),
         conv1=_conv(bits, 3, 32, 5, 2, stride=2, first=True),    # 32 x 16 x 16
         conv2=_conv(bits, 32, 64, 3, 1, pool=True),              # 64 x 8 x 8
-        conv3=_conv(bits, 64, 64, 3, 1, pool=True),              # 64 x 4 x 4
+        conv3=_conv(bits, 64, 128, 3, 1, pool=True),             # 128 x 4 x 4
+        conv4=_conv(bits, 128, 256, 3, 1, pool=True),            # 256 x 2 x 2
         flatten=nn.Flatten(),
-        output=QuantLinear(64 * 4 * 4, CLASSES, bits.last_weight),
+        output=QuantLinear(256 * 2 * 2, CLASSES, bits.last_weight),
     )
 
 

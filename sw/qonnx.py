@@ -29,7 +29,7 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from torch import Tensor, fx, nn
 
 from .aqe_layers import AsymptoticActivation
-from .capture import LoweringError, capture
+from .capture import LoweringError, capture, image_shape
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from .learned_clip import LearnedClipActivation
 from .plus_minus import PlusMinusActivation
@@ -70,13 +70,9 @@ def qonnx_model(model: nn.Module, input_shape: tuple[int, int, int] | None = Non
     Raises
     ------
     LoweringError
-        If a layer has no QONNX form, named by its path in the model.
+        If a layer has no QONNX form, named by its path in the model, or the model cannot be captured.
     """
-    shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
-    if shape is None:
-        raise LoweringError(f"the input shape of {type(model).__name__} is not known; pass input_shape=(C, H, W)")
-    export = _Export(model, tuple(shape))
-    graph = export.run(name)
+    graph = _Export(model, image_shape(model, input_shape)).run(name)
     result = helper.make_model(
         graph, producer_name="dorefabric", ir_version=8,
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)])  # fmt: skip

@@ -35,7 +35,7 @@ RECIPES = {
     "lenet": Recipe(epochs=6, batch_size=100, learning_rate=3e-3, shift=1),
     "cifar-small": Recipe(epochs=24, batch_size=100, learning_rate=4e-3, crop=4, flip=True, warmup=0.05,
                           precision="bfloat16"),
-    "cifar-mini": Recipe(epochs=8, batch_size=100, learning_rate=4e-3, flip=True, warmup=0.05, precision="bfloat16"),
+    "cifar-mini": Recipe(epochs=10, batch_size=100, learning_rate=4e-3, flip=True, warmup=0.05, precision="bfloat16"),
     "resnet20": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, crop=4, flip=True),
     "cnv": Recipe(epochs=100, batch_size=100, learning_rate=3e-3, shift=4, flip=True),
     **{name: Recipe(epochs=100, batch_size=128, learning_rate=1e-3, shift=2)

@@ -92,9 +92,7 @@ def _operation(graph: Graph, node: Node) -> Operation:
         case Convolution():
             return _convolution(node, graph[node.inputs[0]])
         case Add():
-            return lambda tensors: sum(  # type: ignore[return-value]
-                (factor * tensor for factor, tensor in zip(node.factors, tensors, strict=True)),
-                np.zeros((), np.int64))
+            return lambda tensors: np.tensordot(node.factors, np.stack(tensors), 1)
         case Threshold():
             return lambda tensors: _threshold(node, tensors[0])
         case MaxPool():

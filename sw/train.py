@@ -22,10 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .aqe_layers import AsymptoticLinear
 from .augment import augmented
 from .datasets import load_dataset
 from .layers import QuantLinear
-from .model_file import EpochMetrics, read_model_file, save_model
+from .model_file import EpochMetrics, load_parameters, read_model_file, save_model
 from .models import build_model
 from .parallel import Processes, processes
 from .quantize import FLOAT_BITS
@@ -81,10 +82,14 @@ def logit_scale(model: nn.Module) -> float:
 
     Weights of k > 1 bits always reach +-1, so the logits of a fresh network are sqrt(inputs) times larger
     than those of its float twin, and cannot shrink or grow: without the factor the loss starts saturated,
-    with a smaller one it never gets small (digits: 3 is half a point better than 1).
+    with a smaller one it never gets small (digits: 3 is half a point better than 1). Where weights and inputs all are
+    +-1, as with one bit of AQE, no product is small and the factor is a third: logits of inputs that a network is
+    unsure of cannot shrink, and would cost more than those that it knows gain.
     """
     last = [m for m in model.modules() if isinstance(m, QuantLinear)][-1]
-    return 1.0 if last.weight_bits == FLOAT_BITS else 3.0 * last.in_features ** -0.5
+    if last.weight_bits == FLOAT_BITS:
+        return 1.0
+    return (1.0 if isinstance(last, AsymptoticLinear) and last.weight_bits == 1 else 3.0) * last.in_features ** -0.5
 
 
 def _check_writable(path: Path) -> None:
@@ -195,7 +200,7 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
     Raises
     ------
     DatasetError, ModelFileError
-        If the data or the checkpoint to resume from cannot be read.
+        If the data or the checkpoint to start or to resume from cannot be read, or is of another network.
     TrainError
         If the loss becomes NaN or infinite, the checkpoint is of another training, or the machine has not the device.
     KeyboardInterrupt
@@ -229,7 +234,13 @@ def train(config: TrainConfig, *, on_epoch: Callable[[EpochMetrics], None] | Non
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         # Channels last is about twice as fast on a CPU, mostly in pooling; values do not depend on it.
-        model = config.method.apply(build_model(config.model, *config.bits)).to(group.device)
+        model = build_model(config.model, *config.bits)
+        if config.initial is not None and not config.resume:
+            load_parameters(model, config.initial, config.model)
+        model = config.method.apply(model)                  # which may derive parameters from the weights
+        if config.initial is None:
+            config.method.initialise(model)
+        model = model.to(group.device)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if prepare is not None:
             prepare(model)

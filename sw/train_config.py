@@ -34,6 +34,9 @@ class TrainConfig:
         learning rate falls to zero along a cosine over all epochs.
     method : Method
         How networks are quantized; by default as DoReFa-Net does.
+    initial : path or None
+        A model file of the same network, at any bits and by any method, whose weights and batch-norm statistics this
+        training starts from; as a rule that of the float twin.
     seed : int
         Seeds initial weights, order, augmentation, dropout and gradient noise.
     data_dir : path or None
@@ -70,6 +73,7 @@ class TrainConfig:
     shift: float | None = None
     precision: str | None = None
     method: Method = DOREFA
+    initial: str | Path | None = None
     seed: int = 0
     data_dir: str | Path | None = None
     device: str = "cpu"
@@ -127,7 +131,8 @@ class TrainConfig:
         return self.weight_bits, self.activation_bits, self.gradient_bits
 
 
-DEFAULTS = {"method": DOREFA.to_dict(), "crop": 0, "warmup": 0.0, "precision": "float32", "processes": 1}
+DEFAULTS = {"method": DOREFA.to_dict(), "crop": 0, "warmup": 0.0, "precision": "float32", "processes": 1,
+            "initial": None}
 """What checkpoints have that were written before these were options."""
 
 
@@ -135,4 +140,5 @@ def identity(config: TrainConfig, processes: int = 1) -> dict[str, Any]:
     """Whatever must be equal for a checkpoint to be continued by this configuration in this many processes."""
     recipe = {key: value for key, value in asdict(config.recipe).items() if key != "epochs"}
     return {"model": config.model, "bits": list(config.bits), "seed": config.seed,
-            "method": config.method.to_dict(), "processes": processes, **recipe}
+            "method": config.method.to_dict(), "processes": processes,
+            "initial": None if config.initial is None else Path(config.initial).name, **recipe}

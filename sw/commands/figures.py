@@ -83,7 +83,7 @@ def _cnv(args: argparse.Namespace) -> Report:
 
 
 def _mnist(args: argparse.Namespace) -> Report:
-    from dorefabric.sim.benchmarks import mnist
+    from dorefabric.sim.dataset_benchmarks import mnist
 
     return mnist(args.model, parse_bits(args.bits)[:2], args.data_dir, _board_config(args), args.simulate, args.output,
                  args.seed, progress_bar)  # fmt: skip
@@ -96,7 +96,7 @@ def _link(args: argparse.Namespace) -> Report:
 
 
 def _cifar(args: argparse.Namespace) -> Report:
-    from dorefabric.sim.benchmarks import cifar
+    from dorefabric.sim.dataset_benchmarks import cifar
 
     return cifar(args.checkpoint, args.data_dir, _board_config(args), args.simulate, args.seed, progress_bar)
 
@@ -114,7 +114,8 @@ def _methods(args: argparse.Namespace) -> Report:
 
     return methods(model=args.model, data_dir=args.data_dir, output=args.output, epochs=args.epochs, seeds=args.seeds,
                    rows=args.rows, simulate=args.simulate, seed=args.seed, progress_bar=progress_bar,
-                   precision=args.precision, report_only=args.report_only)  # fmt: skip
+                   precision=args.precision, report_only=args.report_only, first_bits=args.first_bits,
+                   last_bits=args.last_bits, from_float=args.from_float)  # fmt: skip
 
 
 def _overhead(args: argparse.Namespace) -> Report:
@@ -177,6 +178,9 @@ FIGURES = (
         Argument("--model", default="lenet", metavar="NAME"),
         Argument("--epochs", type=positive, metavar="N", help="default: the model's own"),
         Argument("--precision", metavar="NAME", help="of training; default: the model's own"),
+        Argument("--first-bits", type=positive, metavar="W", help="weight bits of every network's first layer"),
+        Argument("--last-bits", type=positive, metavar="W", help="and of the last; the float network has neither"),
+        Argument("--from-float", action="store_true", help="start networks from the float row's weights"),
         Argument("--seeds", type=positive, default=3, metavar="N"),
         Argument("--rows", metavar="NAME;...", help='some rows of the table, as "float; AQE 2-2"'),
         Argument("--simulate", type=natural, default=100, metavar="N", help="images through Verilator"),

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-bits", type=int, metavar="W", help="weight bits of the first layer; 32: float")
     parser.add_argument("--last-bits", type=int, metavar="W", help="weight bits of the last layer; 32: float")
     parser.add_argument("--element", default="2,1", metavar="E,M", help="exponent and mantissa bits (mls)")
+    parser.add_argument("--initial", metavar="FILE", help="start from a checkpoint of this network, of any bits")
     parser.add_argument("--epochs", type=int, help="default: the model's own")
     parser.add_argument("--batch-size", type=int, metavar="N", help="of all processes together; the model's own")
     parser.add_argument("--learning-rate", type=float, metavar="R", help="at its highest; the model's own")
@@ -82,8 +83,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         config = TrainConfig(
             dataset=dataset, model=args.model, weight_bits=weight_bits, activation_bits=activation_bits,
             gradient_bits=gradient_bits, method=method, epochs=args.epochs,
-            batch_size=args.batch_size, learning_rate=args.learning_rate, seed=args.seed, data_dir=args.data_dir,
-            device=args.device, precision=args.precision, output=args.output, log=args.log, resume=args.resume,
+            batch_size=args.batch_size, learning_rate=args.learning_rate, initial=args.initial, seed=args.seed,
+            data_dir=args.data_dir, device=args.device, precision=args.precision, output=args.output,
+            log=args.log, resume=args.resume,
         )  # fmt: skip
     except ValueError as error:
         raise DorefabricError(str(error)) from None

@@ -14,6 +14,7 @@ from dorefabric.hw.bus import BusSignature
 from dorefabric.hw.config import FabricConfig
 from dorefabric.sim.tools import ToolError
 from dorefabric.sim.verilator import VerilatorLink
+from dorefabric.sw.device_model import DeviceModel
 
 BUSY_CYCLES = 1000
 """Cycles that a write to register 4 keeps `BusMemory` busy."""
@@ -98,3 +99,19 @@ def verilator_link(request, small):
         pytest.skip(str(error))
     with link:
         yield link
+
+
+class Wrong(DeviceModel):
+    """A circuit with one bit of the feature memory that is read wrongly."""
+
+    def read(self, address, count):
+        words = super().read(address, count)
+        if address >> 24 == 5:
+            words[0] ^= 1
+        return words
+
+
+@pytest.fixture(scope="session")
+def wrong_circuit() -> type[DeviceModel]:
+    """A circuit model that a comparison must find wrong."""
+    return Wrong

@@ -7,6 +7,8 @@ import pytest
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.sim.method_benchmarks import ROWS, methods, overhead
 from dorefabric.sw.cli import main
+from dorefabric.sw.layers import QuantWeight
+from dorefabric.sw.model_file import load_model, read_model_file
 
 
 @contextmanager
@@ -14,9 +16,9 @@ def silent(description, total):
     yield lambda done: None
 
 
-def compare(folder, rows):
+def compare(folder, rows, **options):
     return methods(model="digits", data_dir=None, output=str(folder), epochs=1, seeds=1, rows=rows, simulate=0,
-                   seed=0, progress_bar=silent)  # fmt: skip
+                   seed=0, progress_bar=silent, **options)  # fmt: skip
 
 
 def test_methods_are_kept_and_taken_up_again(tmp_path):
@@ -43,6 +45,25 @@ def test_report_of_what_is_there(tmp_path, capsys):
     assert "| AQE 1-1 | – | – | 0 | – | – |" in text and "old" not in text and text.endswith("after\n")
     assert ("`dorefabric bench methods --model digits --epochs 1 --seeds 2 --rows 'float; DoReFa 1-2-6; AQE 1-1' "
             "--simulate 0 -o DIR`, seed 0, ") in text
+
+
+def test_outer_layers_and_float_weights(tmp_path):
+    """Rows with other options have files of their own; the float network is the same in both."""
+    options = {"first_bits": 8, "last_bits": 8, "from_float": True}
+    report = compare(tmp_path, "float; AQE 1-1", **options)
+    names = ["digits-dorefa-32-32-32-0.pt", "digits-first8-last8-from-float-aqe-1-1-32-0.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    first, *others, last = (m.weight_bits for m in load_model(tmp_path / names[1]).modules()
+                            if isinstance(m, QuantWeight))  # fmt: skip
+    assert (first, last) == (8, 8) and set(others) == {1}
+    assert read_model_file(tmp_path / names[1])["training"]["config"]["initial"] == names[0]
+    again = compare(tmp_path, "float; AQE 1-1", **options)
+    assert [row["accuracies"] for row in again["rows"]] == [row["accuracies"] for row in report["rows"]]
+
+
+def test_float_weights_must_be_there(tmp_path):
+    with pytest.raises(DorefabricError, match=r"digits-dorefa-32-32-32-0\.pt does not exist$"):
+        compare(tmp_path, "AQE 1-1", from_float=True)
 
 
 def test_unknown_row(tmp_path):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,14 +17,7 @@ from dorefabric.sw.lower import lower
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.reference import evaluate_output
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads of torch cost more than they compute when the tests run side by side."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # First difference ------------------------------------------------------------------------------------

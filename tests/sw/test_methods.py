@@ -8,14 +8,14 @@ import torch
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.sw.a2q import accumulator_width
-from dorefabric.sw.aqe_layers import AsymptoticActivation
+from dorefabric.sw.aqe_layers import AsymptoticActivation, AsymptoticConv2d
 from dorefabric.sw.compare import compare
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.conventions import Conventions
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.graph import Convolution
 from dorefabric.sw.interpret import interpret
-from dorefabric.sw.layers import QuantActivation, QuantConv2d, QuantInput, QuantWeight
+from dorefabric.sw.layers import QuantActivation, QuantConv2d, QuantInput, QuantLinear, QuantWeight
 from dorefabric.sw.lower import LoweringError, lower
 from dorefabric.sw.methods import DOREFA, Method
 from dorefabric.sw.model_file import load_model
@@ -30,6 +30,7 @@ AQE, PLUS_MINUS, MLS = Method(name="aqe"), Method(name="plus-minus"), Method(nam
 BOUNDED = Method(name="a2q", accumulator_bits=12)
 CENTRED = Method(name="a2q+", accumulator_bits=11)
 LEARNED = Method(learned_clip=True)
+AQE_ENDS = Method(name="aqe", first_bits=8, last_bits=8)
 CHANNEL = Method(conventions=Conventions(weight_scale="channel"), last_bits=2)
 
 CONFIG = FabricConfig(rows=2, columns=8, lanes=32, accumulator_bits=24, threshold_bits=24, weight_depth=8192,
@@ -37,8 +38,8 @@ CONFIG = FabricConfig(rows=2, columns=8, lanes=32, accumulator_bits=24, threshol
 
 
 @pytest.mark.parametrize("method, bits", [
-    (AQE, (1, 1)), (AQE, (2, 2)), (AQE, (3, 3)), (PLUS_MINUS, (2, 2)), (PLUS_MINUS, (1, 1)), (LEARNED, (1, 2)),
-    (CHANNEL, (1, 2)), (BOUNDED, (4, 2)), (CENTRED, (4, 2))], ids=str)
+    (AQE, (1, 1)), (AQE, (2, 2)), (AQE, (3, 3)), (AQE_ENDS, (1, 1)), (PLUS_MINUS, (2, 2)), (PLUS_MINUS, (1, 1)),
+    (LEARNED, (1, 2)), (CHANNEL, (1, 2)), (BOUNDED, (4, 2)), (CENTRED, (4, 2))], ids=str)
 def test_trained_network_runs_bit_for_bit(method, bits, tmp_path):
     """One epoch on the digits, then PyTorch, golden model and compiled program on 100 test images."""
     config = TrainConfig(dataset="digits", model="digits", weight_bits=bits[0], activation_bits=bits[1], epochs=1,
@@ -98,6 +99,28 @@ def test_first_and_last_layers():
     assert bits == [32, 2, 2, 1]
     bits = [m.weight_bits for m in AQE.apply(build_model("digits", 2, 2)).modules() if isinstance(m, QuantWeight)]
     assert bits == [2] * 4
+
+
+def test_outer_layers_with_more_bits_than_aqe_has_are_those_of_dorefa():
+    layers = [m for m in AQE_ENDS.apply(build_model("digits", 1, 1)).modules() if isinstance(m, QuantWeight)]
+    assert [type(m) for m in layers] == [QuantConv2d, AsymptoticConv2d, AsymptoticConv2d, QuantLinear]
+    assert [m.padding_value for m in layers[:3]] == [0, -1, -1]
+    levels = [len(torch.unique(m.weight_codes()[0])) for m in layers]
+    assert levels[0] > 20 and levels[1:3] == [2, 2] and levels[3] > 100
+
+
+def test_signs_behind_a_max_pool_are_in_the_middle():
+    """Fresh batch norms in front of a pool start where half of the largest of 4 normal values are positive."""
+    model = AQE.apply(build_model("digits", 1, 1))
+    AQE.initialise(model)
+    assert not model.conv1.norm.bias.any()
+    bias = model.conv2.norm.bias.detach()
+    assert bias.unique().numel() == 1 and bias[0] < -0.9
+    values = torch.randn(4, 100_000, generator=torch.Generator().manual_seed(0)).amax(0) + bias[0]
+    assert abs((values > 0).double().mean() - 0.5) < 0.01
+    plain = DOREFA.apply(build_model("digits", 1, 1))
+    DOREFA.initialise(plain)
+    assert not plain.conv2.norm.bias.any()
 
 
 def test_alpha_follows_the_schedule():

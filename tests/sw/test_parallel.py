@@ -95,6 +95,19 @@ def test_device_that_is_not_there(monkeypatch):
         assert group == Processes(0, 1, torch.device("cpu"))
 
 
+def test_every_process_takes_its_own_random_state():
+    with torch.random.fork_rng(devices=[]):
+        one = Processes(0, 1, torch.device("cpu"))
+        states = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            states += one.random_states()
+        Processes(1, 2, torch.device("cpu")).restore(states)
+        drawn = torch.rand(3)
+        torch.manual_seed(2)
+        assert torch.equal(drawn, torch.rand(3))
+
+
 def test_more_processes_than_gpus_stop_all_of_them(monkeypatch):
     """The first process would otherwise wait for one that has stopped."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -13,10 +13,11 @@ from rich.console import Console
 from dorefabric.sw import train as module
 from dorefabric.sw.datasets import load_dataset
 from dorefabric.sw.layers import QuantConv2d
+from dorefabric.sw.methods import Method
 from dorefabric.sw.model_file import EpochMetrics, ModelFileError, load_model, read_model_file, save_model
 from dorefabric.sw.models import MODELS, build_model
 from dorefabric.sw.recipes import schedule
-from dorefabric.sw.train import TrainConfig, TrainError, evaluate, train
+from dorefabric.sw.train import TrainConfig, TrainError, evaluate, logit_scale, train
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 
@@ -154,6 +155,11 @@ def test_nan_stops(tmp_path, monkeypatch, value):
     load_model(config.output)
 
 
+def test_logits_of_a_quantized_last_layer_are_scaled():
+    assert logit_scale(build_model("digits", 1, 2)) == pytest.approx(3 / math.sqrt(128))
+    assert logit_scale(build_model("digits", 32, 32)) == 1.0
+
+
 def test_resume_refuses_another_training(trained):
     config, _ = trained
     with pytest.raises(TrainError) as error:
@@ -173,6 +179,49 @@ def test_resume_needs_a_training_file(trained, tmp_path):
     with pytest.raises(TrainError) as error:
         train(replace(config, resume=True, output=path))
     assert str(error.value) == f"cannot resume: {path} holds no training state"
+
+
+# Starting from another network's weights ---------------------------------------------------------------
+
+@pytest.mark.parametrize("method, bits", [
+    (Method(), (2, 2)), (Method(name="aqe"), (1, 1)), (Method(name="a2q"), (4, 4)), (Method(learned_clip=True), (1, 2)),
+])
+def test_initial_weights(trained, method, bits):
+    config, result = trained
+    seen = {}
+
+    def prepare(model):
+        seen.update({key: value.clone() for key, value in model.state_dict().items()})
+
+    train(replace(DIGITS, epochs=1, method=method, weight_bits=bits[0], activation_bits=bits[1],
+                  initial=config.output), prepare=prepare)  # fmt: skip
+    known = result.model.state_dict()
+    assert set(known) <= set(seen) and all(torch.equal(seen[key], known[key]) for key in known)
+    if method.name == "a2q":        # derived from the weights that were loaded, not from fresh ones
+        weight = known["conv1.conv.weight"]
+        assert torch.allclose(seen["conv1.conv.log_norm"].flatten(), weight.abs().sum((1, 2, 3)).log2())
+
+
+def test_initial_weights_are_part_of_what_resume_compares(trained, tmp_path):
+    config = replace(DIGITS, epochs=1, output=tmp_path / "digits.pt", initial=trained[0].output)
+    train(config)
+    assert train(replace(config, resume=True)).history[0].epoch == 1
+    with pytest.raises(TrainError, match=r"was trained with initial 'digits\.pt', not None"):
+        train(replace(config, initial=None, resume=True))
+
+
+def test_initial_weights_refused(trained, tmp_path):
+    path = tmp_path / "none.pt"
+    with pytest.raises(ModelFileError, match="does not exist"):
+        train(replace(DIGITS, initial=path))
+    save_model(build_model("mlp", 32, 32), path, name="mlp", bits=(32, 32, 32))
+    with pytest.raises(ModelFileError) as error:
+        train(replace(DIGITS, initial=path))
+    assert str(error.value) == f"{path} holds the network 'mlp', not 'digits'"
+    changed(trained[0].output, path, state_dict={})
+    with pytest.raises(ModelFileError) as error:
+        train(replace(DIGITS, initial=path))
+    assert str(error.value) == f"{path} does not fit the network 'digits'"
 
 
 # Model files -----------------------------------------------------------------------------------------
