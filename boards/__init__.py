@@ -1,6 +1,6 @@
 """Supported boards: each is data, a platform and a configuration that has been shown to route."""
 
-from . import arty_a7, hx8k_evn, icebreaker, tang_nano_9k, tang_nano_20k, ulx3s_85f, ulx3s_small
+from . import arty_a7, hx8k_evn, icebreaker, tang_nano_9k, tang_nano_20k, ulx3s
 from .board import Board, BoardError
 
 __all__ = ["BOARDS", "Board", "BoardError", "get_board"]
@@ -8,8 +8,7 @@ __all__ = ["BOARDS", "Board", "BoardError", "get_board"]
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        icebreaker.BOARD, hx8k_evn.BOARD, *ulx3s_small.BOARDS, ulx3s_85f.BOARD, tang_nano_9k.BOARD,
-        tang_nano_20k.BOARD, arty_a7.BOARD,
+        icebreaker.BOARD, hx8k_evn.BOARD, *ulx3s.BOARDS, tang_nano_9k.BOARD, tang_nano_20k.BOARD, arty_a7.BOARD,
     )
 }  # fmt: skip
 """Every supported board by name."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["BuildError", "Progress", "Step", "TimingError", "build"]
 
 STEPS = ("generate", "synthesis", "place", "route", "pack")
+
+TRIES = 5
+"""Seeds that a Gowin build goes through when nextpnr blocks a net by itself, see `_blocked_net`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def build(
     Parameters
     ----------
     seed : int
-        Of place and route; the same seed, configuration and tools give the same bitstream.
+        Of place and route; the same seed, configuration and tools give the same bitstream. On Gowin devices the
+        first one from here on with which nextpnr does not block a net itself; the report names it.
     progress : callable, optional
         Called with a `Step` at least twice a second while a tool runs.
     allow_timing_failure : bool
@@ -198,8 +203,7 @@ class _Run:
                     floorplan = self.board.floorplan if design is None else None
                     ecp5_netlist.prepare(self.work / "top.json", self.board.device, floorplan)
             elif tool.startswith("nextpnr"):
-                self._begin("place")
-                logs["nextpnr"] = self._run(tool, arguments, self._watch_nextpnr)
+                logs["nextpnr"] = self._place_and_route(tool, arguments)
             else:
                 self._begin("pack")
                 logs[tool] = self._run(tool, arguments)
@@ -207,6 +211,25 @@ class _Run:
         usage, clocks = parse_nextpnr_report(self.work / "nextpnr.json", logs["nextpnr"], self.board.config.technology)
         _check_constraint(self.board, clocks)
         return self._report(usage, clocks, self.board.bitstream)
+
+    def _place_and_route(self, tool: str, arguments: list[str]) -> Path:
+        """Run nextpnr with the seed, and again with the next one while it blocks a net itself."""
+        first, position = self.seed, arguments.index("--seed") + 1
+        while True:
+            self._begin("place")
+            try:
+                return self._run(tool, arguments, self._watch_nextpnr)
+            except BuildError:
+                net = _blocked_net(self.target / "logs" / f"{tool}.log")
+                if net is None:
+                    raise
+                if self.seed + 1 == first + TRIES:
+                    raise BuildError(
+                        f"{self.board.name}: nextpnr blocked a net with each of the seeds {first} to {self.seed}, "
+                        f"the last one {net}; try --seed {self.seed + 1}"
+                    ) from None
+            self.seed += 1
+            arguments[position] = str(self.seed)
 
     def _watch_nextpnr(self, line: str) -> None:
         if self._step == "place" and line.startswith(("Info: Routing", "Info: Setting up routing")):
@@ -249,6 +272,19 @@ class _Run:
         file = self.work / "report.json"
         file.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
         os.replace(file, self.target / "report.json")
+
+
+def _blocked_net(log: Path) -> str | None:
+    """The net that nextpnr could not route because it had blocked it itself; None: there was no such net.
+
+    Before routing, nextpnr lays nets of many far sinks on the long wires of a Gowin device, by way of a net of its own
+    for the wires from the source. When it finds no way to one of the long wires, it leaves that net and with it the
+    source's wire bound: the net in the design can then not be routed at all. Another placement has other such nets.
+    """
+    text = log.read_text(encoding="utf-8", errors="replace")
+    blocked = set(re.findall(r"Failed to route net '(.+)\$gate_net\$' from .* using dedicated routing", text))
+    failed = re.search(r"Failed to find a route for arc \d+ of net (.+)\.$", text, re.MULTILINE)
+    return failed[1] if failed and failed[1] in blocked else None
 
 
 def _check_constraint(board: Board, clocks: tuple[Clock, ...]) -> None:

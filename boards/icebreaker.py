@@ -30,7 +30,8 @@ BOARD = Board(
     resources=Resources(lut=5280, flip_flops=5280, block_ram=30, block_ram_bits=4096),
     bitstream="top.bin",
     programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
-    # Not -dsp: that pass of Yosys takes the accumulators in SB_MAC16 for multiplications and changes what they compute.
+    # Not -dsp: with it and the SB_MAC16 and SPRAM instances of our own, the netlist differed from the model on some
+    # random descriptors; either alone did not.
     tool_options=(("synth_opts", "-device u"), ("nextpnr_opts", "--placer static --no-tmdriv")),
     leds=1,
     config=FabricConfig(

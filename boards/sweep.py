@@ -1,4 +1,4 @@
-"""Search for the placement that closes timing: column tiles of several widths, several seeds, the fastest kept."""
+"""Search for the placement that closes timing: several seeds, column tiles of several widths, the fastest kept."""
 
 import json
 import shutil
@@ -40,9 +40,14 @@ class Point:
 
 
 def points(board: Board, seeds: int) -> list[Point]:
-    """Seeds 1 to ``seeds`` of the board's column tiles, and of those half and twice as wide where they are allowed."""
+    """Seeds 1 to ``seeds`` of the board's column tiles, and of those half and twice as wide where they are allowed.
+
+    A floorplan places the tiles of one width only: such a board has its seeds alone.
+    """
     config = board.config
-    widths = [config.tile_columns, config.tile_columns // 2, config.tile_columns * 2]
+    widths = [config.tile_columns]
+    if board.floorplan is None:
+        widths += [config.tile_columns // 2, config.tile_columns * 2]
     allowed = [width for width in widths if config.threshold_columns <= width <= config.columns]
     return [Point(width, seed) for seed in range(1, seeds + 1) for width in allowed]
 
@@ -106,8 +111,7 @@ def _build(
     if known is not None and known["config"] == config.to_dict() and known["seed"] == point.seed:
         return replace(point, report=known)
     try:
-        placed = board.floorplan if config == board.config else None
-        report = build(replace(board, config=config, floorplan=placed), target, seed=point.seed, progress=progress,
+        report = build(replace(board, config=config), target, seed=point.seed, progress=progress,
                        allow_timing_failure=True, design=design)  # fmt: skip
     except BuildError as error:
         return replace(point, error=str(error))

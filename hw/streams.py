@@ -11,11 +11,8 @@ from amaranth.lib.wiring import Component, In, Out
 __all__ = ["StreamBuffer", "StreamRegister"]
 
 
-class StreamBuffer(Component):
-    """Cuts every combinational path of a stream (a skid buffer).
-
-    Latency one cycle, throughput one payload a cycle, capacity two payloads. ``o.valid`` and ``o.payload`` are
-    registers; ``i.ready`` is one too.
+class _Stage(Component):
+    """A stream in and a stream out of the same payload.
 
     Parameters
     ----------
@@ -29,6 +26,17 @@ class StreamBuffer(Component):
 
     def __init__(self, shape) -> None:
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+
+class StreamBuffer(_Stage):
+    """Cuts every combinational path of a stream (a skid buffer).
+
+    Latency one cycle, throughput one payload a cycle, capacity two payloads. ``o.valid`` and ``o.payload`` are
+    registers; ``i.ready`` is the inverse of one.
+    """
+
+    def __init__(self, shape) -> None:
+        super().__init__(shape)
         self._spare = Signal.like(self.i.payload, reset_less=True)
         self._spare_valid = Signal()
 
@@ -49,24 +57,12 @@ class StreamBuffer(Component):
         return m
 
 
-class StreamRegister(Component):
+class StreamRegister(_Stage):
     """Cuts every combinational path of a stream with one register, at half the rate.
 
-    Latency one cycle, throughput one payload every two cycles, capacity one. Everything that it puts out is a
-    register but ``i.ready``, which is the inverse of one.
-
-    Parameters
-    ----------
-    shape : ShapeLike
-        Shape of the payload.
-
-    Members
-    -------
-    i, o : streams of ``shape``
+    Latency one cycle, throughput one payload every two cycles, capacity one payload. ``o.valid`` and ``o.payload`` are
+    registers; ``i.ready`` is the inverse of one.
     """
-
-    def __init__(self, shape) -> None:
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform) -> Module:
         m = Module()

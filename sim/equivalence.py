@@ -121,12 +121,15 @@ class Diagrams:
         return self._known[key]
 
     def both(self, x: int, y: int) -> int:
+        """``x`` and ``y``."""
         return self.choose(min(x, y), max(x, y), 0)
 
     def inverse(self, x: int) -> int:
+        """Not ``x``."""
         return self.choose(x, 0, 1)
 
     def differ(self, x: int, y: int) -> int:
+        """``x`` exclusive or ``y``."""
         return self.choose(x, self.inverse(y), y)
 
     def add(self, *numbers: Sequence[int], width: int) -> list[int]:
@@ -150,15 +153,22 @@ class Netlist:
     Parameters
     ----------
     module : dict
+    diagrams : where the functions are
     inputs : mapping of port name to the functions of its bits
     state : mapping of output port name to the functions of its bits: registers of a loop, whose outputs the port shows
+    control : inputs that stay as they are, whose paths may have any number of registers
 
     Attributes
     ----------
     next_state : mapping like ``state``, the functions at the registers' inputs
     enable : mapping like ``state``, the functions at their enables
     latency : int
-        Registers on every path from an input with a latency of 0 to the inputs of the state registers.
+        Registers on every path from an input that is no control to the inputs of the state registers.
+
+    Raises
+    ------
+    NetlistError
+        For a cell of another kind, or paths with unequally many registers.
     """
 
     def __init__(
@@ -171,9 +181,7 @@ class Netlist:
     ) -> None:
         self._diagrams = diagrams
         # Each net's function and its latency: None for what does not come from a pipelined input.
-        self._values: dict[Any, tuple[int, int | None]] = {
-            "0": (0, None), "1": (1, None), "x": (0, None),
-        }  # fmt: skip
+        self._values: dict[Any, tuple[int, int | None]] = {"0": (0, None), "1": (1, None), "x": (0, None)}
         self._drivers: dict[int, dict[str, Any]] = {}
         for cell in module["cells"].values():
             for port in ("Y", "Q"):

@@ -77,7 +77,7 @@ class FrameModel:
 
 
 class NoisyLine:
-    """A `dorefabric.sw.framed_link.Transport` to ``device`` in virtual time: waiting costs nothing.
+    """A `dorefabric.sw.transport.Transport` to ``device`` in virtual time: waiting costs nothing.
 
     Parameters
     ----------

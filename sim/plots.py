@@ -23,7 +23,8 @@ def read_methods(path: str | Path) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(Path(path).read_text())
         for row in report["rows"]:
-            _ = row["name"], row["method"], len(row["bits"]), [float(value) for value in row["accuracies"]]
+            _ = row["name"], row["method"], [float(value) for value in row["accuracies"]]
+            _weight, _activation, _gradient = (int(bits) for bits in row["bits"])
     except OSError as error:
         raise DorefabricError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
@@ -34,13 +35,15 @@ def read_methods(path: str | Path) -> dict[str, Any]:
 
 
 def plot_methods(report: dict[str, Any], output: str | Path) -> None:
-    """Test accuracy against plane pairs, W times A, which are the array's work for a product.
+    """Plot test accuracy against plane pairs, W times A, which are the array's work for a product.
 
     A point is the mean over the seeds, its bar runs from the least to the largest; the label is W-A, with G where
     gradients are quantized. The float network and float methods are lines across.
 
     Parameters
     ----------
+    report : dict
+        As `read_methods` returns it.
     output : path
         Its ending chooses the format: ``.png``, ``.svg``, ``.pdf``.
 

@@ -45,7 +45,7 @@ class PysimLink:
         self.config = config
         self.cycles = 0
         """Clock cycles since reset."""
-        self._bus: Any = component.bus  # type: ignore[attr-defined]
+        self._bus: Any = component.bus
         self._task: Callable[[Any], Any] | None = None
         self._error: LinkError | None = None
         self._closed = False

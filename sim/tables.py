@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.whole_file import whole_file
 
 __all__ = ["Table", "markdown", "provenance", "update"]
 
@@ -51,13 +52,16 @@ def _processor() -> str:
 
 
 def update(path: str | Path, name: str, text: str) -> None:
-    """Put ``text`` between the marks of ``name`` in the file at ``path``."""
+    """Put ``text`` between the marks of ``name`` in the file at ``path``; `DorefabricError` where that fails."""
     begin, end = f"<!-- bench {name} -->", f"<!-- end of bench {name} -->"
     try:
         before, _, rest = Path(path).read_text().partition(begin)
     except OSError as error:
         raise DorefabricError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DorefabricError(f"{path} is no text file") from None
     _, mark, after = rest.partition(end)
     if not mark:
         raise DorefabricError(f"{path} does not have the marks {begin} and {end}")
-    Path(path).write_text(f"{before}{begin}\n{text}{end}{after}")
+    with whole_file(path) as scratch:
+        scratch.write_text(f"{before}{begin}\n{text}{end}{after}")

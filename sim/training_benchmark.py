@@ -128,10 +128,10 @@ class _Run:
                  learning_rate: float, seed: int) -> None:  # fmt: skip
         import torch
 
-        from dorefabric.sw.train import _logit_scale
+        from dorefabric.sw.train import logit_scale
 
         self.name, self.networks, self.meters, self.config, self.seed = name, networks, meters, config, seed
-        self.scale = _logit_scale(networks[0])
+        self.scale = logit_scale(networks[0])
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=learning_rate) for net in networks]
         self.losses: list[float] = []
         self.works: list[list[Work]] = []
@@ -150,7 +150,7 @@ class _Run:
                 torch.manual_seed(self.seed + 1 + len(self.works))  # the noise of the gradients
                 loss = functional.cross_entropy(network(batch) * self.scale, wanted)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
             optimizer.step()
             self.seconds[index] += time.perf_counter() - started
             states.append(_state(loss, network, optimizer))

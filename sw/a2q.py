@@ -36,7 +36,14 @@ __all__ = ["BoundedConv2d", "BoundedLinear", "BoundedWeight", "accumulator_width
 def norm_limit(accumulator_bits: int, input_bits: int, signed: bool = False, centred: bool = False) -> float:
     """The largest sum of magnitudes of integer weights for which no sum of products leaves the accumulator.
 
-    ``centred`` weights have positive and negative parts of at most half of it each (A2Q+).
+    Parameters
+    ----------
+    accumulator_bits : int
+        P, of a two's complement accumulator.
+    input_bits : int
+        N, of unsigned inputs, or two's complement ones if ``signed``.
+    centred : bool
+        Whether positive and negative weights of a channel sum to at most half of it each (A2Q+); inputs are unsigned.
 
     Raises
     ------
@@ -93,7 +100,13 @@ class BoundedWeight(QuantWeight):
     centred: bool = False
 
     def bound(self, accumulator_bits: int, input_bits: int, centred: bool = False) -> None:
-        """Set P, N and the method, and start from the weight as it is, its largest being the largest integer."""
+        """Set P, N and the method, and start from the weight as it is, its largest being the largest integer.
+
+        Raises
+        ------
+        ValueError
+            For ``weight_bits`` out of range, or accumulators that hold no weight at all (`norm_limit`).
+        """
         if not 2 <= self.weight_bits <= 8:
             raise ValueError(f"weight bits of A2Q must be 2 to 8, not {self.weight_bits}")
         norm_limit(accumulator_bits, input_bits, centred=centred)

@@ -24,8 +24,8 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from dorefabric.hw.errors import DorefabricError
 
+from .autograd import Function
 from .layers import QuantActivation, QuantConv2d, QuantInput, QuantLinear, QuantWeight
-from .matrix_unit import Usage
 from .meter import Meter, Work
 from .quantize import FLOAT_BITS, gradient_codes, levels
 from .training_products import Products, Window
@@ -66,11 +66,8 @@ class ArrayWeight(QuantWeight):
         self.meter.works.append(Work(self.label, kind, macs, macs * bits, self.products.usage - before, True))
         return result
 
-    def _host(self, kind: str, macs: int) -> None:
-        self.meter.works.append(Work(self.label, kind, macs, 0, Usage(), False))
 
-
-class _Products(torch.autograd.Function):
+class _Products(Function):
     """Images (N, C, H, W) and the fake-quantized weight (O, C, kh, kw) to (N, O, H', W')."""
 
     @staticmethod
@@ -88,7 +85,7 @@ class _Products(torch.autograd.Function):
         return sums.double().mul_(ctx.scale / levels(layer.input_bits)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         layer: ArrayWeight = ctx.layer
         if layer.gradient_bits == FLOAT_BITS:
             return _float_gradients(ctx, grad)
@@ -123,10 +120,10 @@ def _float_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | No
     window = layer.window
     to_input = to_weight = None
     if ctx.needs_input_grad[0]:
-        layer._host("input gradient", ctx.macs)
+        layer.meter.host(layer.label, "input gradient", ctx.macs)
         to_input = conv2d_input(list(x.shape), weight, grad, window.stride, window.padding)
     if ctx.needs_input_grad[1]:
-        layer._host("weight gradient", ctx.macs)
+        layer.meter.host(layer.label, "weight gradient", ctx.macs)
         to_weight = conv2d_weight(x, list(weight.shape), grad, window.stride, window.padding)
     return to_input, to_weight, None
 
@@ -135,7 +132,7 @@ class ArrayConv2d(ArrayWeight, QuantConv2d):
     """`QuantConv2d` whose products the array computes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Products.apply(x, self.current_weight(), self)  # type: ignore[no-untyped-call, no-any-return]
+        return _Products.call(x, self.current_weight(), self)
 
 
 class ArrayLinear(ArrayWeight, QuantLinear):
@@ -143,8 +140,7 @@ class ArrayLinear(ArrayWeight, QuantLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.current_weight()[..., None, None]
-        result: Tensor = _Products.apply(x[..., None, None], weight, self)  # type: ignore[no-untyped-call]
-        return result[..., 0, 0]
+        return _Products.call(x[..., None, None], weight, self)[..., 0, 0]
 
 
 def train_on_array(model: nn.Module, products: Products) -> Meter:
@@ -161,9 +157,9 @@ def train_on_array(model: nn.Module, products: Products) -> Meter:
         zeros, or an input that is not quantized. The model is then as it was.
     """
     meter = Meter()
-    source: nn.Module | None = None     # what makes the codes that the next layer reads
+    source: QuantInput | QuantActivation | None = None      # what makes the codes that the next layer reads
     swapped: dict[int, nn.Module] = {}
-    hosted: list[tuple[str, nn.Module]] = []
+    hosted: list[tuple[str, nn.Conv2d | nn.Linear]] = []
     for name, module in model.named_modules():
         if isinstance(module, QuantInput | QuantActivation):
             source = module
@@ -180,7 +176,7 @@ def train_on_array(model: nn.Module, products: Products) -> Meter:
             if id(child) in swapped:
                 setattr(parent, name, swapped[id(child)])
     for name, module in hosted:
-        module.register_forward_hook(_hosted(meter, name))
+        module.register_forward_hook(_hosted(meter, name, module))
     return meter
 
 
@@ -204,12 +200,12 @@ def _checked(name: str, layer: nn.Module) -> QuantConv2d | QuantLinear:
     return layer
 
 
-def _code_bits(name: str, layer: QuantWeight, source: nn.Module | None) -> int:
+def _code_bits(name: str, layer: QuantWeight, source: QuantInput | QuantActivation | None) -> int:
     """Bits of the codes that ``source`` makes for a layer."""
     if source is not None and type(source) not in (QuantInput, QuantActivation):
         raise ArrayLayerError(f"{name}: its input comes from {type(source).__name__}, but the array trains on the "
                               f"codes of QuantActivation: train with the method 'dorefa'")  # fmt: skip
-    bits = FLOAT_BITS if source is None else int(source.bits)  # type: ignore[arg-type]
+    bits = FLOAT_BITS if source is None else source.bits
     if bits == FLOAT_BITS:
         what = "" if layer.gradient_bits == FLOAT_BITS else f", its gradients {layer.gradient_bits} bits"
         raise ArrayLayerError(f"{name}: its input is float{what}: the array multiplies codes of 1 to 8 bits, so "
@@ -233,15 +229,18 @@ def _twin(layer: QuantConv2d | QuantLinear) -> ArrayConv2d | ArrayLinear:
     return twin
 
 
-def _hosted(meter: Meter, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _hosted(
+    meter: Meter, name: str, layer: nn.Conv2d | nn.Linear
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     """A hook that counts a host layer's multiply-accumulates, backward as well where the model is training."""
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight: Tensor = module.weight  # type: ignore[assignment]
+        weight = layer.weight
         macs = output.numel() * weight[0].numel()
         kinds = ["forward"]
         if module.training and weight.requires_grad:
             kinds += ["weight gradient"] + ["input gradient"] * inputs[0].requires_grad
-        meter.works += [Work(name, kind, macs, 0, Usage(), False) for kind in kinds]
+        for kind in kinds:
+            meter.host(name, kind, macs)
 
     return count

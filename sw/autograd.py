@@ -4,7 +4,8 @@ On a CPU a comparison that yields booleans, and arithmetic with them, costs many
 the functions here stay with floats.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,18 +14,18 @@ __all__ = ["Function", "clip_gradient", "inside"]
 
 
 class Function(torch.autograd.Function):
-    """`torch.autograd.Function` with signatures that a type checker accepts to be narrowed; `call` is its `apply`."""
+    """`torch.autograd.Function` of one result, whose static methods a type checker lets derived classes narrow.
 
-    @staticmethod
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+    Derived classes define ``forward(ctx, ...)`` and ``backward(ctx, grad)`` as torch's documentation says.
+    """
 
-    @staticmethod
-    def backward(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+        forward: ClassVar[Callable[..., Any]]
+        backward: ClassVar[Callable[..., Any]]
 
     @classmethod
     def call(cls, *args: Any) -> Tensor:
+        """``apply``, with a type."""
         result: Tensor = cls.apply(*args)
         return result
 
@@ -34,10 +35,11 @@ def clip_gradient(grad: Tensor, x: Tensor, low: float) -> Tensor:
     info = torch.finfo(x.dtype)
     # torch's function excludes its limits, so these are the neighbours outside: tiny * eps is the least magnitude.
     below = -1.0 - info.eps if low else -info.tiny * info.eps
-    return torch.ops.aten.hardtanh_backward(grad, x, below, 1.0 + info.eps)  # type: ignore[no-any-return]
+    result: Tensor = torch.ops.aten.hardtanh_backward(grad, x, below, 1.0 + info.eps)
+    return result
 
 
-def inside(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+def inside(x: Tensor, low: float, high: float) -> Tensor:
     """1 where ``low <= x <= high``, else 0, in the type of ``x``: a mask to multiply gradients with."""
-    clipped: Tensor = torch.clamp(x, low, high)  # type: ignore[arg-type]
+    clipped = x.clamp(low, high)
     return torch.eq(clipped, x, out=torch.empty_like(x))

@@ -13,7 +13,7 @@ from dorefabric.hw.errors import DorefabricError
 
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 
-__all__ = ["SUPPORTED", "Captured", "LoweringError", "capture", "flattens", "record"]
+__all__ = ["SUPPORTED", "Captured", "LoweringError", "capture", "flattens", "image_shape", "record"]
 
 LEAVES = (QuantInput, QuantConv2d, QuantLinear, QuantActivation, QuantAdd)
 
@@ -130,6 +130,17 @@ def capture(model: nn.Module, shape: tuple[int, int, int]) -> Captured:
         raise LoweringError(f"{type(model).__name__} fails on an input of shape (N, {', '.join(map(str, shape))}): "
                             f"{_line(error)}") from error
     return Captured(module, recorder.results, dtype, _agree(eager, traced))
+
+
+def image_shape(model: nn.Module, shape: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """``shape``, or the model's attribute ``input_shape``; `LoweringError` where that is no (C, H, W)."""
+    found = getattr(model, "input_shape", None) if shape is None else shape
+    if found is None:
+        raise LoweringError(f"the input shape of {type(model).__name__} is not known; pass input_shape=(C, H, W)")
+    found = tuple(found)
+    if len(found) != 3 or not all(isinstance(size, int) and size > 0 for size in found):
+        raise LoweringError(f"input_shape must be three positive integers (C, H, W), not {found}")
+    return found
 
 
 def record(captured: Captured, images: Tensor) -> dict[fx.Node, Any]:

@@ -7,13 +7,13 @@ Exit status: 0 success; 1 a check that failed (a difference, timing not met); 2 
 import argparse
 import importlib
 import json
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from dorefabric.hw.errors import DorefabricError
+
+from .whole_file import whole_file
 
 __all__ = ["VERBS", "CheckFailed", "main"]
 
@@ -69,12 +69,8 @@ def _version() -> str:
 def _write_report(path: str | None, report: dict[str, Any]) -> None:
     if path is None:
         return
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text(json.dumps(report, indent=2, default=_jsonable) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise DorefabricError(f"cannot write the report {path}: {error.strerror}") from None
+    with whole_file(path, "the report") as scratch:
+        scratch.write_text(json.dumps(report, indent=2, default=_jsonable) + "\n")
 
 
 def _jsonable(value: Any) -> Any:
@@ -86,26 +82,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     head = {"verb": args.verb, "version": _version()}
     try:
-        report = args.run(args)
-        _write_report(args.json, {**head, "ok": True, **report})
-    except CheckFailed as error:
-        _write_report(args.json, {**head, "ok": False, "error": str(error), **error.report})
-        print(f"dorefabric: {error}", file=sys.stderr)
-        return 1
+        status, outcome = _run(args)
+        _write_report(args.json, {**head, "ok": status == 0, **outcome})
     except KeyboardInterrupt:
         print("dorefabric: interrupted", file=sys.stderr)
         return 130
+    except DorefabricError as error:    # the report cannot be written
+        return _fail(str(error))
+    return status
+
+
+def _run(args: argparse.Namespace) -> tuple[int, dict[str, Any]]:
+    """Exit status and report of one verb, whose error, if any, is shown."""
+    try:
+        return 0, args.run(args)
+    except CheckFailed as error:
+        print(f"dorefabric: {error}", file=sys.stderr)
+        return 1, {"error": str(error), **error.report}
     except (DorefabricError, ModuleNotFoundError) as error:
         message = str(error)
         if isinstance(error, ModuleNotFoundError):
             if str(error.name).startswith("dorefabric"):
                 raise
             message = f'this needs the Python package {error.name}; pip install "dorefabric[all]"'
-        status = _fail(message)
-        if args.json:
-            _write_report(args.json, {**head, "ok": False, "error": message})
-        return status
-    return 0
+        return _fail(message), {"error": message}
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from torch.nn import functional
 
 from .capture import record
 from .graph import Flatten, Graph, GraphError, Input, MaxPool, Node
+from .images import check_images
 from .lower import lower_traced
 from .lowered import Activation, Lowered
 from .quantize import levels
-from .reference import BATCH, check_images, evaluate_node
+from .reference import BATCH, evaluate_node
 
 __all__ = ["Comparison", "LayerComparison", "compare", "first_difference"]
 
@@ -158,7 +159,7 @@ def compare(model: nn.Module, graph: Graph, images: np.ndarray, *,
     LoweringError
         If the model cannot be lowered.
     """
-    images = check_images(graph, images)
+    check_images(images, graph.input.edge.shape, graph.input.edge.high)
     lowered = lower_traced(model, graph.input.edge.shape)
     names = {node.name for node in graph.nodes}
     for item in lowered.activations:

@@ -9,18 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.isa import (
-    DESCRIPTOR_FIELDS,
-    DESCRIPTOR_WORDS,
-    PAIR_FIELDS,
-    TAP_FIELDS,
-    Field,
-    decode_fields,
-)
+from dorefabric.hw.isa import DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, PAIR_FIELDS, decode_fields
 from dorefabric.hw.registers import address
 from dorefabric.hw.timing import LOOP_COUNTS, captures_early
 
+from .addressing import Reads, check_depth, store_addresses
 from .memories import InterpreterError, Memories, words_to_bits
 
 __all__ = ["read_descriptor", "run_descriptor"]
@@ -58,9 +51,9 @@ def run_descriptor(memories: Memories, descriptor: dict[str, int]) -> None:
     if d["raw"] and d["planes"] != config.accumulator_bits and not captures_early(config.technology):
         raise InterpreterError(f"descriptor field planes is {d['planes']}, but raw results of technology "
                                f"{config.technology!r} have {config.accumulator_bits}")  # fmt: skip
-    reads = _Reads(memories, d)
+    reads = Reads(memories, d)
     products = _products(memories, d)
-    destination = _store_addresses(memories, d)
+    destination = store_addresses(memories, d)
     features = memories.features
     if np.intersect1d(reads.touched([p.offsets for p in products]), destination).size:
         raise InterpreterError("the descriptor stores feature words that it also reads")
@@ -88,11 +81,11 @@ def _copy(memories: Memories, source: int, count: int, target: np.ndarray, base:
     if count == 0:
         return
     config = memories.config
-    _check_depth(space, base + count - 1, len(target))
+    check_depth(space, base + count - 1, len(target))
     size = target[:count].size
     pitch = config.bank_pitch * config.bus_words
     addresses = -(-size // (config.rows * config.bus_words))
-    _check_depth("features", source + addresses - 1, config.feature_depth)
+    check_depth("features", source + addresses - 1, config.feature_depth)
     words = memories.read(address("features", source * pitch), addresses * pitch).reshape(-1, addresses, pitch)[0]
     block = words[:, : config.rows * config.bus_words].reshape(-1)[:size]
     memories.write(address(space, base * target[0].size), block)
@@ -113,86 +106,10 @@ class _Product:
     bound: int
 
 
-class _Reads:
-    """Feature words of every output pixel, pool position, tap and chunk, before the pair's offset."""
-
-    def __init__(self, memories: Memories, d: dict[str, int]) -> None:
-        config = memories.config
-        rows = config.rows
-        tile, row = _stored_pixels(config.rows, d)
-        self.pixels = tile.size
-        base, y, x = (values[tile][:, None, None] for values in _tiles(config, d))
-        row = row[:, None, None]
-        first, count = d["tap_base"], d["pool_taps"] * d["taps"]
-        _check_depth("taps", first + count - 1, memories.taps.size)
-        words = memories.taps[first : first + count].reshape(1, d["pool_taps"], d["taps"])
-        tap = {field.name: _decode(field, words) for field in TAP_FIELDS}
-        bank = (row + tap["rotation"]) % rows
-        address = base + tap["feature_offset"] + np.where(bank < tap["rotation"], d["x_step"], 0)
-        x = x + row * d["x_stride"]
-        beyond = (x >= d["wrap_width"]) & (row > 0) & config.row_wrap  # in the next image row
-        address = address + np.where(beyond, d["wrap_step"], 0)
-        y_in = y + np.where(beyond, d["y_stride"], 0) + tap["dy"]
-        x_in = x - np.where(beyond, d["wrap_width"], 0) + tap["dx"]
-        valid = (y_in >= 0) & (y_in < d["in_height"]) & (x_in >= 0) & (x_in < d["in_width"])
-        # (pixels, pool_taps, taps, chunks)
-        self._address = address[..., None] + np.arange(d["chunks"])
-        self._bank = bank[..., None]
-        self._valid = np.broadcast_to(valid[..., None], self._address.shape)
-        self._pitch, self._depth = config.bank_pitch, config.feature_depth
-        self._mask = (1 << config.feature_address_bits) - 1
-
-    def index(self, offset: int, pixels: slice) -> np.ndarray:
-        """Word numbers (pixels, pool_taps, taps, chunks) at a pair's feature offset; the zero word outside."""
-        address = self._address[pixels] + offset & self._mask
-        valid = self._valid[pixels]
-        _check_depth("features", int(np.max(address, where=valid, initial=0)), self._depth)
-        return np.where(valid, address * self._pitch + self._bank[pixels], self._depth * self._pitch)
-
-    def touched(self, offsets: list[tuple[int, ...]]) -> np.ndarray:
-        """Every word number that is read, without the zero word."""
-        words = np.unique([self.index(offset, slice(None)) for group in offsets for offset in group])
-        return words[words < self._depth * self._pitch]
-
-
-def _decode(field: Field, words: np.ndarray) -> np.ndarray:
-    values = (words.astype(np.int64) >> field.lsb) & (1 << field.width) - 1
-    return np.where(values >> field.width - 1, values - (1 << field.width), values) if field.signed else values
-
-
-def _check_depth(memory: str, address: int, depth: int) -> None:
-    if address >= depth:
-        raise InterpreterError(f"the descriptor reaches address {address} of {memory}, which has {depth} words")
-
-
-def _stored_pixels(rows: int, d: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Tile and row of every pixel that is stored, in order; both int64 (pixels,)."""
-    tile, row = np.divmod(np.arange(d["y_count"] * d["x_tiles"] * rows), rows)
-    stored = (tile % d["x_tiles"] < d["x_tiles"] - 1) | (row <= d["out_tail"])
-    return tile[stored], row[stored]
-
-
-def _tiles(config: FabricConfig, d: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Feature address, input row and input column of the first pixel of every tile, without taps: int64 (tiles,)."""
-    address, y, x = 0, 0, 0
-    line = []
-    for _ in range(d["x_tiles"]):
-        line.append((address, y, x))
-        address, x = address + d["x_step"], x + config.rows * d["x_stride"]
-        if config.row_wrap and x >= d["wrap_width"]:
-            address, y, x = address + d["wrap_step"], y + d["y_stride"], x - d["wrap_width"]
-    offsets = np.array(line, np.int64)
-    # The input row goes on from where the last tile was.
-    lines = np.arange(d["y_count"])[:, None]
-    first_y = lines * (offsets[-1, 1] + d["y_stride"])
-    base = d["feature_base"] + lines * d["y_step"] + offsets[:, 0]
-    return base.reshape(-1), (first_y + offsets[:, 1]).reshape(-1), np.tile(offsets[:, 2], d["y_count"])
-
-
 def _products(memories: Memories, d: dict[str, int]) -> list[_Product]:
     """The plane pairs as integer matrix products, exact in the number type of the matrices."""
     config = memories.config
-    _check_depth("program", d["pair_base"] + d["pairs"] - 1, memories.program.size)
+    check_depth("program", d["pair_base"] + d["pairs"] - 1, memories.program.size)
     words = memories.program[d["pair_base"] : d["pair_base"] + d["pairs"]]
     pairs = [decode_fields(PAIR_FIELDS, [int(word)]) for word in words]
     significance = 0
@@ -233,12 +150,12 @@ def _weight_bits(memories: Memories, d: dict[str, int], weight_offset: int, leng
     tile = np.arange(d["channel_tiles"])[:, None] * d["weight_step"]
     address = d["weight_base"] + tile + weight_offset + np.arange(length)
     address &= (1 << config.weight_address_bits) - 1
-    _check_depth("weights", int(address.max()), config.weight_depth)
+    check_depth("weights", int(address.max()), config.weight_depth)
     bits = words_to_bits(memories.weights[address])[..., : config.lanes]
     return bits.transpose(1, 3, 0, 2).reshape(length * config.lanes, -1).astype(np.int64)
 
 
-def _mismatches(features: np.ndarray, reads: _Reads, products: list[_Product], pixels: slice,
+def _mismatches(features: np.ndarray, reads: Reads, products: list[_Product], pixels: slice,
                 accumulator_bits: int) -> np.ndarray:  # fmt: skip
     """Mismatch counts (images, pixels, pool_taps, channels) of a block, modulo 2**accumulator_bits."""
     total: np.ndarray | None = None
@@ -281,7 +198,7 @@ class _Thresholds:
         nodes = np.arange(1, 1 << d["planes"])[:, None, None]
         tile = d["threshold_base"] + np.arange(d["channel_tiles"])[:, None] * d["threshold_step"]
         entry = nodes + tile & (1 << config.threshold_address_bits) - 1
-        _check_depth("thresholds", int(entry.max()), config.threshold_depth)
+        check_depth("thresholds", int(entry.max()), config.threshold_depth)
         column = np.arange(config.columns)
         trees = memories.thresholds[entry, column].astype(np.int64).reshape(len(nodes), -1)
         self._trees = np.concatenate([np.zeros_like(trees[:1]), trees])  # node 0 is unused
@@ -313,24 +230,6 @@ class _Thresholds:
         for _ in range(1, self._planes):
             node = 2 * node + (counts < self._trees[node, channel])
         return node - (1 << self._planes)
-
-
-def _store_addresses(memories: Memories, d: dict[str, int]) -> np.ndarray:
-    """Word numbers (planes, pixels, chunks stored) of the output."""
-    config = memories.config
-    y, x = np.divmod(np.arange(len(_stored_pixels(config.rows, d)[0])), d["out_width"])
-    # Banks are counted on through groups, from row to row and within a row.
-    row_bank = d["out_bank"] + y * d["out_bank_step"]
-    place = row_bank + x // d["out_stride"]
-    bank = place % config.rows
-    address = (d["out_base"] + y * d["out_row_step"] + place // config.rows * d["out_group_step"]
-               + x % d["out_stride"] * d["out_pixel_step"])  # fmt: skip
-    chunks = -(-(d["out_segment"] + d["channel_tiles"]) // config.segments)
-    first = d["out_segment"] // config.segments
-    plane = np.arange(d["planes"])[:, None, None] * d["out_plane_step"]
-    address = address[:, None] + plane + np.arange(first, chunks) & (1 << config.feature_address_bits) - 1
-    _check_depth("features", int(address.max()), config.feature_depth)
-    return address * config.bank_pitch + bank[:, None]
 
 
 def _store(memories: Memories, d: dict[str, int], codes: np.ndarray, destination: np.ndarray) -> None:

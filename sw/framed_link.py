@@ -10,8 +10,6 @@ there are losses, and longer when there are none.
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -30,8 +28,9 @@ from dorefabric.hw.frames import (
 from dorefabric.hw.registers import REGISTERS, address
 
 from .link import LinkError
+from .transport import RoundTrip, Statistics, Transport
 
-__all__ = ["FramedLink", "Statistics", "Transport"]
+__all__ = ["FramedLink"]
 
 STATUS_ADDRESS = address("registers", next(register.index for register in REGISTERS if register.name == "status"))
 MAX_WINDOW = 32
@@ -39,56 +38,9 @@ MAX_RECOVERIES = 200
 """Recoveries without a single request done after which the line counts as unusable."""
 
 _FIRST_FRAME_WORDS = 16
-_FIRST_RETRY = 0.1
 _FIRST_WINDOW = 4
-_RETRY_MARGIN = 0.01
 _PATIENCE = 1.25
 _QUESTIONS = 12
-
-
-class Transport(Protocol):
-    """Carries bytes in both directions; may damage, lose or repeat them, never reorder them."""
-
-    name: str
-    """How messages call it: the port."""
-    rate: str
-    """How messages call its speed: ``"1000000 bit/s"``."""
-
-    def send(self, data: bytes) -> None:
-        """Send everything; `LinkError` when the transport is gone."""
-        ...
-
-    def receive(self, timeout: float) -> bytes:
-        """What has arrived, after at most ``timeout`` seconds of waiting for a first byte; may be empty."""
-        ...
-
-    def now(self) -> float:
-        """Seconds on a clock that never goes back."""
-        ...
-
-    def close(self) -> None:
-        """Release the transport; harmless when called twice."""
-        ...
-
-
-@dataclass
-class Statistics:
-    """What a link has done since it was opened. Words are 32-bit; bytes are those on the line."""
-
-    words_written: int = 0
-    words_read: int = 0
-    requests: int = 0
-    resent: int = 0
-    recoveries: int = 0
-    damaged: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-
-    @property
-    def overhead(self) -> float:
-        """Bytes on the line, both directions, for each byte of data, less one."""
-        payload = 4 * (self.words_written + self.words_read)
-        return (self.bytes_sent + self.bytes_received) / payload - 1 if payload else 0.0
 
 
 class _Piece:
@@ -113,26 +65,6 @@ class _Piece:
             head = pack_content(sequence, self.command, [self.start])
             return head + self.words.astype("<u4").tobytes()
         return pack_content(sequence, self.command, [self.start, len(self.words)])
-
-
-class _RoundTrip:
-    """Smoothed round-trip time and its deviation (RFC 6298), for the retransmission time-out."""
-
-    def __init__(self) -> None:
-        self._mean: float | None = None
-        self._deviation = 0.0
-
-    def sample(self, seconds: float) -> None:
-        if self._mean is None:
-            self._mean, self._deviation = seconds, seconds / 2
-            return
-        self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
-        self._mean += (seconds - self._mean) / 8
-
-    @property
-    def timeout(self) -> float:
-        """Seconds after which an answer counts as missing."""
-        return _FIRST_RETRY if self._mean is None else self._mean + 4 * self._deviation + _RETRY_MARGIN
 
 
 class FramedLink:
@@ -165,8 +97,8 @@ class FramedLink:
         self._window = window
         self._ahead = float(min(window, _FIRST_WINDOW))  # requests that may be unanswered at present
         self._splitter = FrameSplitter()
-        self._round_trip = _RoundTrip()  # of requests, with others queued before them
-        self._idle_round_trip = _RoundTrip()  # of a question on an idle line
+        self._round_trip = RoundTrip()  # of requests, with others queued before them
+        self._idle_round_trip = RoundTrip()  # of a question on an idle line
         self._limits = {Command.WRITE: _FIRST_FRAME_WORDS, Command.READ: _FIRST_FRAME_WORDS}
         self._todo: deque[_Piece] = deque()
         self._sent: deque[_Piece] = deque()  # unanswered; the first has sequence number _first

@@ -212,6 +212,10 @@ class QuantAdd(nn.Module):
 _RELU_LIKE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Hardsigmoid, nn.Sigmoid)
 
 
+def _pair(value: tuple[int, ...]) -> tuple[int, int]:
+    return value[0], value[1]
+
+
 def _quantized_layer(layer: nn.Conv2d | nn.Linear, weight_bits: int, gradient_bits: int) -> nn.Module:
     """The quantized twin of a layer, sharing its parameters (and so its device, dtype and values)."""
     new: QuantConv2d | QuantLinear
@@ -219,9 +223,10 @@ def _quantized_layer(layer: nn.Conv2d | nn.Linear, weight_bits: int, gradient_bi
         if layer.padding_mode != "zeros":
             raise ValueError(f"only zero padding can be quantized, not {layer.padding_mode!r}")
         new = QuantConv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
-            layer.padding, weight_bits=weight_bits, gradient_bits=gradient_bits,     # type: ignore[arg-type]
-            bias=layer.bias is not None, dilation=layer.dilation, groups=layer.groups)  # type: ignore[arg-type]
+            layer.in_channels, layer.out_channels, _pair(layer.kernel_size), _pair(layer.stride),
+            layer.padding if isinstance(layer.padding, str) else _pair(layer.padding), weight_bits=weight_bits,
+            gradient_bits=gradient_bits, bias=layer.bias is not None, dilation=_pair(layer.dilation),
+            groups=layer.groups)
     else:
         new = QuantLinear(layer.in_features, layer.out_features, weight_bits, gradient_bits,
                           layer.bias is not None)

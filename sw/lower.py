@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from .capture import SUPPORTED, Captured, LoweringError, capture, flattens
+from .capture import SUPPORTED, Captured, LoweringError, capture, flattens, image_shape
 from .check import check_graph
 from .expression import Expression
 from .geometry import average_geometry, convolution_geometry, pool_geometry
@@ -63,14 +63,8 @@ def lower(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *, 
 def lower_traced(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *,
                  name: str = "network") -> Lowered:
     """As `lower`, with the correspondence between model and graph."""
-    shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
-    if shape is None:
-        raise LoweringError(f"the input shape of {type(model).__name__} is not known; pass input_shape=(C, H, W)")
-    shape = tuple(shape)
-    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise LoweringError(f"input_shape must be three positive integers (C, H, W), not {shape}")
-    walk = _Lowering(capture(model, shape), shape)
-    return walk.run(name)
+    shape = image_shape(model, input_shape)
+    return _Lowering(capture(model, shape), shape).run(name)
 
 
 class _Lowering:

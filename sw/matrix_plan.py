@@ -89,6 +89,7 @@ class Plan:
                            slice(k, min(size.length, k + self.length)))  # fmt: skip
 
     def tile(self, m: slice, n: slice, k: slice) -> Tile:
+        """The product of one element of `tiles`."""
         return Tile(m.stop - m.start, n.stop - n.start, k.stop - k.start, self.size.pixel_bits, self.size.filter_bits)
 
     def cost(self, config: FabricConfig) -> int:
@@ -198,7 +199,13 @@ def _bits(size: Tile) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def tile_program(config: FabricConfig, tile: Tile) -> TileProgram:
-    """The descriptor of a tile, with the operand from feature address 0 on and the counts after it."""
+    """The descriptor of a tile, with the operand from feature address 0 on and the counts after it.
+
+    Raises
+    ------
+    MatrixError
+        If the program memory cannot hold the descriptor with its plane pairs.
+    """
     planes = _planes(tile, config)
     pixels = Tensor("pixels", (tile.length, 1, tile.pixels), tile.pixel_bits)
     counts = Tensor("counts", (tile.filters, 1, tile.pixels), planes)

@@ -44,13 +44,20 @@ class Codes:
 
     @classmethod
     def odd(cls, values: np.ndarray, bits: int) -> "Codes":
-        """The odd integers 2 q − n, n = 2**bits − 1, of DoReFa-Net's weights and gradients."""
+        """The odd integers 2 q − n, n = 2**bits − 1, of DoReFa-Net's weights and gradients; others: `MatrixError`."""
         top = (1 << bits) - 1
+        if (values & 1 == 0).any():
+            raise MatrixError(f"{int(values[values & 1 == 0][0])} is no odd integer, which weights and gradients are")
         return cls(_narrow(values + top >> 1, bits), bits, 2, -top)
 
     @classmethod
+    def unsigned(cls, values: np.ndarray, bits: int) -> "Codes":
+        """Codes of ``bits`` bits of any integer type; `MatrixError` for values beyond them."""
+        return cls(_narrow(values, bits), bits)
+
+    @classmethod
     def integers(cls, values: np.ndarray) -> "Codes":
-        """Any integers of a range of at most 256, in as few bits as it needs."""
+        """Any integers, the largest at most 255 above the least, in as few bits as they need."""
         low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
         bits = max(1, (high - low).bit_length())
         return cls(_narrow(values - low, bits), bits, 1, low)
@@ -100,6 +107,13 @@ class MatrixUnit:
     -------
     usage : Usage
         Of all products so far.
+
+    Raises
+    ------
+    MatrixError
+        If the circuit has another configuration.
+    LinkError
+        From every method, when the circuit stops answering.
     """
 
     def __init__(self, link: Link, config: FabricConfig) -> None:

@@ -30,6 +30,10 @@ class Meter:
 
     works: list[Work] = field(default_factory=list)
 
+    def host(self, layer: str, kind: str, multiply_accumulates: int) -> None:
+        """Note a sum of products that the host computes."""
+        self.works.append(Work(layer, kind, multiply_accumulates, 0, Usage(), False))
+
     def take(self) -> list[Work]:
         """What has been collected since the last call."""
         works, self.works = self.works, []

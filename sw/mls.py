@@ -24,10 +24,13 @@ An all-zero tensor has S_tensor = 0 and stays zero.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .autograd import Function
 
 __all__ = ["MlsFormat", "MlsTensor", "Multiply", "mls_convolution", "mls_encode", "mls_input_gradient",
            "mls_linear", "mls_values", "mls_weight_gradient", "multiply_codes", "quantize_mls"]  # fmt: skip
@@ -164,14 +167,13 @@ def _encode(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> tup
     return fraction.clamp_(max=fmt.top).copysign_(x), group_scale, tensor_scale
 
 
-class _QuantizeMls(torch.autograd.Function):
+class _QuantizeMls(Function):
     @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-            ctx, x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> Tensor:
         return mls_values(x, fmt, generator)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return grad, None, None
 
 
@@ -183,7 +185,7 @@ def mls_values(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = No
 
 def quantize_mls(x: Tensor, fmt: MlsFormat, generator: torch.Generator | None = None) -> Tensor:
     """Fake-quantized tensor of the same shape and dtype, with a straight-through gradient."""
-    return _QuantizeMls.apply(x, fmt, generator)  # type: ignore[no-untyped-call, no-any-return]
+    return _QuantizeMls.call(x, fmt, generator)
 
 
 Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]

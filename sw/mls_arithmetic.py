@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .autograd import Function
 from .matrix_unit import Codes, MatrixUnit, Usage
 from .meter import Meter, Work
 from .mls import (
@@ -53,8 +54,8 @@ class MlsArithmetic(nn.Module):
         self.label, self.layer, self.multiply, self.meter = label, layer, multiply, meter
 
     def forward(self, x: Tensor) -> Tensor:
-        function = _Linear if isinstance(self.layer, MlsLinear) else _Convolution
-        y: Tensor = function.apply(x, self.layer.weight, self)  # type: ignore[no-untyped-call]
+        function: type[Function] = _Linear if isinstance(self.layer, MlsLinear) else _Convolution
+        y = function.call(x, self.layer.weight, self)
         return y if self.layer.bias is None else y + self.layer.bias.reshape(-1, *[1] * (y.dim() - 2))
 
     def measured(self, kind: str, macs: int, run: Callable[[], np.ndarray]) -> Tensor:
@@ -65,15 +66,11 @@ class MlsArithmetic(nn.Module):
         self.meter.works.append(Work(self.label, kind, macs, usage.pair_operations, usage, True))
         return result
 
-    def hosted(self, kind: str, macs: int) -> None:
-        """Note a sum of products that the host computes."""
-        self.meter.works.append(Work(self.label, kind, macs, 0, Usage(), False))
-
     def _usage(self) -> Usage:
         return self.multiply.unit.usage if isinstance(self.multiply, ArrayMultiply) else Usage()
 
 
-class _Convolution(torch.autograd.Function):
+class _Convolution(Function):
     """The gradient goes straight through the encodings of input and weight."""
 
     @staticmethod
@@ -92,7 +89,7 @@ class _Convolution(torch.autograd.Function):
         return result.to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         module, window, (inputs, filters) = ctx.module, ctx.window, ctx.operands
         error = mls_encode(grad, module.layer.error_format, module.layer.generator)
         size, kernel = inputs.codes.shape[2:], filters.codes.shape[2:]
@@ -110,7 +107,7 @@ class _Convolution(torch.autograd.Function):
         return to_input, to_weight, None
 
 
-class _Linear(torch.autograd.Function):
+class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, module: MlsArithmetic) -> Tensor:
         inputs, matrix = mls_encode(x, module.layer.input_format), mls_encode(weight, module.layer.weight_format)
@@ -119,13 +116,13 @@ class _Linear(torch.autograd.Function):
         return module.measured("forward", ctx.macs, lambda: mls_linear(inputs, matrix, module.multiply)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         layer = ctx.module.layer
         error = mls_encode(grad, layer.error_format, layer.generator).values().to(grad.dtype)
         for kind, needed in zip(("input gradient", "weight gradient"), ctx.needs_input_grad, strict=False):
             if needed:
-                ctx.module.hosted(kind, ctx.macs)
+                ctx.module.meter.host(ctx.module.label, kind, ctx.macs)
         return (error @ weight if ctx.needs_input_grad[0] else None,
                 error.T @ x if ctx.needs_input_grad[1] else None, None)  # fmt: skip
 
@@ -138,7 +135,8 @@ def mls_arithmetic(model: nn.Module, multiply: Multiply = multiply_codes) -> Met
     Raises
     ------
     ValueError
-        For a convolution with groups, dilation or padding that is no number of zeros, or a network without MLS layers.
+        For a convolution with groups, dilation, or padding that is no number of zeros below the kernel's size, or a
+        network without MLS layers.
     """
     meter = Meter()
     twins: dict[int, MlsArithmetic] = {}
@@ -148,6 +146,8 @@ def mls_arithmetic(model: nn.Module, multiply: Multiply = multiply_codes) -> Met
             if not plain or isinstance(child.padding, str):
                 raise ValueError(f"{name}: the arithmetic of MLS has no groups of channels, dilation or padding but "
                                  f"with zeros, given as numbers")  # fmt: skip
+            if any(p >= k for p, k in zip(child.padding, child.kernel_size, strict=True)):
+                raise ValueError(f"{name}: padding {child.padding} must be less than the kernel {child.kernel_size}")
         if isinstance(child, MlsConv2d | MlsLinear):
             twins[id(child)] = MlsArithmetic(name, child, multiply, meter)
     if not twins:

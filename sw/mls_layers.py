@@ -1,26 +1,28 @@
 """Layers whose weights, inputs and errors all have the MLS format of `mls`, in floats; see also `mls_arithmetic`."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .autograd import Function
 from .layers import QuantConv2d, QuantLinear, QuantWeight
 from .mls import MlsFormat, mls_values, quantize_mls
 
 __all__ = ["MlsConv2d", "MlsLinear"]
 
 
-class _QuantizeError(torch.autograd.Function):
+class _QuantizeError(Function):
     """Identity whose gradient is encoded on the way back."""
 
     @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-            ctx, x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, fmt: MlsFormat, generator: torch.Generator | None) -> Tensor:
         ctx.options = fmt, generator
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return mls_values(grad, *ctx.options), None, None
 
 
@@ -38,7 +40,7 @@ class MlsWeight(QuantWeight):
         raise ValueError("MLS weights have a scale for every group of inputs, which the integer graph does not hold")
 
     def _output(self, y: Tensor) -> Tensor:
-        return _QuantizeError.apply(y, self.error_format, self.generator)  # type: ignore[no-untyped-call, no-any-return]
+        return _QuantizeError.call(y, self.error_format, self.generator)
 
 
 class MlsConv2d(MlsWeight, QuantConv2d):

@@ -15,7 +15,6 @@ A model file is ``torch.save`` of one plain dictionary, loadable with ``torch.lo
     training     None, or what resuming needs: config, optimizer, rng
 """
 
-import os
 import pickle
 import zipfile
 from collections.abc import Sequence
@@ -27,8 +26,10 @@ import torch
 from torch import nn
 
 from dorefabric.hw.errors import DorefabricError
-from dorefabric.sw.methods import DOREFA, Method
-from dorefabric.sw.models import MODELS, build_model
+
+from .methods import DOREFA, Method
+from .models import MODELS, build_model
+from .whole_file import whole_file
 
 __all__ = ["EpochMetrics", "ModelFileError", "load_model", "load_parameters", "read_model_file", "save_model"]
 
@@ -37,7 +38,7 @@ VERSION = 1
 
 
 class ModelFileError(DorefabricError, ValueError):
-    """A model file is missing, damaged, foreign, too new or holds another network."""
+    """A model file is missing, damaged, foreign, too new, holds another network or cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +71,9 @@ def save_model(model: nn.Module, path: str | Path, *, name: str, bits: Sequence[
 
     Raises
     ------
-    OSError
+    ModelFileError
         If the file cannot be written.
     """
-    path = Path(path)
     spec = MODELS[name]
     content = {
         "format": FORMAT,
@@ -88,16 +88,8 @@ def save_model(model: nn.Module, path: str | Path, *, name: str, bits: Sequence[
         "state_dict": dict(model.state_dict()),
         "training": training,
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:  # Ctrl-C too must not leave half a file behind
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path, "model file", ModelFileError) as scratch, scratch.open("wb") as file:
+        torch.save(content, file)
 
 
 def read_model_file(path: str | Path) -> dict[str, Any]:

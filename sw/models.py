@@ -111,7 +111,8 @@ class ResidualDigits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         skip = self.stem(x)
-        return self.head(self.join(self.add(self.branch(skip), skip)))  # type: ignore[no-any-return]
+        y: Tensor = self.head(self.join(self.add(self.branch(skip), skip)))
+        return y
 
 
 def _mlp(bits: Bits) -> nn.Module:

@@ -60,7 +60,8 @@ class Processes:
         return [state for states in everyone for state in states]
 
     def restore(self, states: list[Tensor]) -> None:
-        """The inverse of `random_states`; states of GPUs are dropped where there is none, and kept where they lack."""
+        """Set what `random_states` returned in a group of the same size. A state of a GPU is ignored on a CPU; where
+        none was saved, that of the GPU stays as it is."""
         kinds = len(states) // self.size
         own = states[self.rank * kinds:(self.rank + 1) * kinds]
         torch.set_rng_state(own[0])
@@ -82,16 +83,16 @@ def processes(device: str, batch_size: int) -> Iterator[Processes]:
     Raises
     ------
     TrainError
-        If there is no GPU for the process, or a batch cannot be shared evenly.
+        If there is no GPU for the process, a batch cannot be shared evenly, or the processes do not meet.
     """
-    rank, size, local = (int(os.environ.get(name, default)) for name, default in
-                         (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")))
+    rank, size, local, here = (int(os.environ.get(name, default)) for name, default in
+                               (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1")))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and gpus == 0:
         raise TrainError("device 'cuda': torch finds no GPU on this machine; train with device 'cpu'")
     chosen = torch.device("cpu" if device == "cpu" or gpus == 0 else f"cuda:{local}")
-    if chosen.type == "cuda" and local >= gpus:
-        raise TrainError(f"{local + 1} processes on a machine with {gpus} GPUs; start at most {gpus}, or train with "
+    if chosen.type == "cuda" and here > gpus:       # the same answer in all processes, so that none waits for others
+        raise TrainError(f"{here} processes on a machine with {gpus} GPUs; start at most {gpus}, or train with "
                          "device 'cpu'")
     if batch_size % size or batch_size // size < 2:
         raise TrainError(f"a batch of {batch_size} images cannot be shared by {size} processes: every process must get "
@@ -101,7 +102,11 @@ def processes(device: str, batch_size: int) -> Iterator[Processes]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    except (ValueError, RuntimeError) as error:     # no address of the first process, or no answer from it
+        why = str(error).splitlines()[0]
+        raise TrainError(f"{size} processes cannot meet: {why}; start them with torchrun") from None
     try:
         yield Processes(rank, size, chosen)
     finally:

@@ -47,7 +47,8 @@ def decompose_planes(values: np.ndarray, bits: int) -> np.ndarray:
 
 def compose_planes(planes: np.ndarray) -> np.ndarray:
     """The integers of planes (bits, ...): the inverse of `decompose_planes`."""
-    return np.tensordot(1 << np.arange(len(planes)), planes, axes=1)  # type: ignore[no-any-return]
+    values: np.ndarray = np.tensordot(1 << np.arange(len(planes)), planes, axes=1)
+    return values
 
 
 def plane_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ checksum covers everything before it.
 import hashlib
 import json
 import math
-import os
 import struct
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -25,9 +24,11 @@ from dorefabric.hw.errors import DorefabricError
 from dorefabric.hw.layout import FeatureLayout
 
 from .groups import stored_positions
+from .images import check_images
 from .packing import pack_features, unfold, unpack_features
+from .whole_file import whole_file
 
-__all__ = ["FORMAT_VERSION", "InputError", "InputForm", "LayerInfo", "Load", "Program", "ProgramError", "Step",
+__all__ = ["FORMAT_VERSION", "InputForm", "LayerInfo", "Load", "Program", "ProgramError", "Step",
            "Stored", "Write"]  # fmt: skip
 
 FORMAT_VERSION = 1
@@ -38,10 +39,6 @@ _DIGEST = 32
 
 class ProgramError(DorefabricError, ValueError):
     """A file that is no usable program, or a program for another configuration."""
-
-
-class InputError(DorefabricError, ValueError):
-    """Images of the wrong shape, type or range."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,32 +192,18 @@ class Program:
 
     def check_input(self, images: np.ndarray) -> None:
         """`InputError` unless ``images`` is an integer array (N, C, H, W) of codes in range."""
-        wanted = "N, " + ", ".join(str(size) for size in self.input_shape)
-        if images.ndim != 4 or images.shape[1:] != self.input_shape:
-            raise InputError(f"input must have shape ({wanted}), not {images.shape}")
-        if images.dtype.kind not in "iu":
-            raise InputError(f"input must be unsigned 8-bit integers, not {images.dtype}")
-        top = (1 << self.input_bits) - 1
-        if images.size and (images.min() < 0 or images.max() > top):
-            raise InputError(f"input values must be from 0 to {top}, not {images.min()} to {images.max()}")
+        check_images(images, self.input_shape, (1 << self.input_bits) - 1)
 
     # File ---------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the program file, whole or not at all."""
+        """Write the program file, whole or not at all; `ProgramError` where that fails."""
         payload: list[np.ndarray] = []
         header = json.dumps(_encode(self, payload), separators=(",", ":")).encode()
         words = b"".join(array.tobytes() for array in payload)
         data = _PREFIX.pack(_MAGIC, FORMAT_VERSION, len(header), len(words)) + header + words
-        partial = Path(f"{path}.partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(data + hashlib.sha256(data).digest())
-            os.replace(partial, path)
-        except OSError as error:
-            raise ProgramError(f"cannot write program {path}: {error.strerror}") from None
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path, "program", ProgramError) as scratch:
+            scratch.write_bytes(data + hashlib.sha256(data).digest())
 
     @classmethod
     def load(cls, path: str | Path) -> "Program":

@@ -29,11 +29,12 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from torch import Tensor, fx, nn
 
 from .aqe_layers import AsymptoticActivation
-from .capture import LoweringError, capture
+from .capture import LoweringError, capture, image_shape
 from .layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from .learned_clip import LearnedClipActivation
 from .plus_minus import PlusMinusActivation
 from .quantize import FLOAT_BITS, levels
+from .whole_file import whole_file
 
 __all__ = ["DOMAIN", "OPSET", "export_qonnx", "qonnx_model"]
 
@@ -47,15 +48,13 @@ def export_qonnx(model: nn.Module, path: str | Path, *, name: str = "network") -
     Raises
     ------
     LoweringError
-        As `qonnx_model`, or if the file cannot be written.
+        As `qonnx_model`.
+    DorefabricError
+        If the file cannot be written.
     """
     result = qonnx_model(model, name=name)
-    partial = Path(f"{path}.partial")
-    try:
-        save_model(result, partial, format="protobuf")
-        partial.replace(path)
-    except OSError as error:
-        raise LoweringError(f"cannot write {path}: {error.strerror}") from None
+    with whole_file(path) as scratch:
+        save_model(result, scratch, format="protobuf")
     return result
 
 
@@ -71,13 +70,9 @@ def qonnx_model(model: nn.Module, input_shape: tuple[int, int, int] | None = Non
     Raises
     ------
     LoweringError
-        If a layer has no QONNX form, named by its path in the model.
+        If a layer has no QONNX form, named by its path in the model, or the model cannot be captured.
     """
-    shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
-    if shape is None:
-        raise LoweringError(f"the input shape of {type(model).__name__} is not known; pass input_shape=(C, H, W)")
-    export = _Export(model, tuple(shape))
-    graph = export.run(name)
+    graph = _Export(model, image_shape(model, input_shape)).run(name)
     result = helper.make_model(
         graph, producer_name="dorefabric", ir_version=8,
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)])  # fmt: skip
@@ -96,6 +91,9 @@ class _Export:
         self.values: dict[fx.Node, str] = {}
 
     def run(self, name: str) -> Any:
+        if not self.captured.faithful:
+            raise LoweringError("the model yields something else when traced; it must not change tensors in place that "
+                                "are used again")
         for call in self.captured.module.graph.nodes:
             if call.op == "placeholder":
                 self.values[call] = "global_in"
@@ -143,7 +141,7 @@ class _Export:
         sources = [self.values[item] for item in call.args if isinstance(item, fx.Node)]
         if call.op == "call_module":
             return self._layer(where, path, sources, self.captured.layer(call))
-        if call.target in (operator.add, torch.add, "add") and len(sources) == 2:
+        if call.target in (operator.add, torch.add, "add") and len(sources) == 2 and not call.kwargs:
             return self._node("Add", sources, path)
         if call.target in (torch.flatten, torch.reshape, "flatten", "view", "reshape"):
             if self.captured.results[call].dim() != 2:

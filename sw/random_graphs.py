@@ -6,7 +6,7 @@ accumulators on random inputs, so that every code occurs; a few channels are con
 
 import numpy as np
 
-from .graph import Graph, Node
+from .graph import Convolution, Graph, Node
 from .nodes import (
     accumulator_bounds,
     make_add,
@@ -176,12 +176,11 @@ class _Builder:
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         node = self.last
-        weights = getattr(node, "weights", None)
-        if weights is None:
+        if not isinstance(node, Convolution):
             channels = node.edge.shape[0]
             return np.full(channels, node.edge.low), np.full(channels, node.edge.high)
         source = next(other for other in self.nodes if other.name == node.inputs[0])
-        return accumulator_bounds(weights, source.edge, node.padding != (0, 0))  # type: ignore[attr-defined]
+        return accumulator_bounds(node.weights, source.edge, node.padding != (0, 0))
 
     def max_pool(self, name: str) -> None:
         height, width = self.last.edge.shape[1:]

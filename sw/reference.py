@@ -7,18 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from dorefabric.hw.errors import DorefabricError
-
 from .graph import Add, Convolution, Flatten, Graph, GraphError, Input, MaxPool, Node, Threshold
+from .images import check_images
 
-__all__ = ["InputError", "check_images", "evaluate", "evaluate_node", "evaluate_output"]
+__all__ = ["evaluate", "evaluate_node", "evaluate_output"]
 
 BATCH = 64
 """Images evaluated together: large enough for BLAS, small enough for the unfolded windows to stay small."""
-
-
-class InputError(DorefabricError, ValueError):
-    """Images that are not codes of the graph's input; the message says what is expected."""
 
 
 def evaluate(graph: Graph, images: np.ndarray, *, keep: Collection[str] | None = None,
@@ -46,7 +41,7 @@ def evaluate(graph: Graph, images: np.ndarray, *, keep: Collection[str] | None =
     GraphError
         If a value leaves the range that its edge declares.
     """
-    images = check_images(graph, images)
+    check_images(images, graph.input.edge.shape, graph.input.edge.high)
     names = [node.name for node in graph.nodes if keep is None or node.name in keep]
     operations = [(node, _operation(graph, node)) for node in graph.nodes]
     kept = {name: np.empty((len(images), *graph[name].edge.shape), np.int64) for name in names}
@@ -77,20 +72,6 @@ def evaluate_node(graph: Graph, node: Node, tensors: Sequence[np.ndarray]) -> np
     return result
 
 
-def check_images(graph: Graph, images: np.ndarray) -> np.ndarray:
-    """Return ``images`` if they are codes of the graph's input; `InputError` otherwise."""
-    edge = graph.input.edge
-    expected = f"integers from {edge.low} to {edge.high} of shape (N, {', '.join(map(str, edge.shape))})"
-    images = np.asarray(images)
-    if images.dtype.kind not in "iu":
-        raise InputError(f"{graph.name} takes {expected}, not {images.dtype} values")
-    if images.ndim != 4 or images.shape[1:] != edge.shape:
-        raise InputError(f"{graph.name} takes {expected}, not shape {images.shape}")
-    if images.size and (images.min() < edge.low or images.max() > edge.high):
-        raise InputError(f"{graph.name} takes {expected}, not values from {images.min()} to {images.max()}")
-    return images
-
-
 def _check_range(node: Node, tensor: np.ndarray) -> None:
     if tensor.shape[1:] != node.edge.shape:
         raise GraphError(f"{node.name}: computed shape {tensor.shape[1:]}, declared {node.edge.shape}")
@@ -111,9 +92,7 @@ def _operation(graph: Graph, node: Node) -> Operation:
         case Convolution():
             return _convolution(node, graph[node.inputs[0]])
         case Add():
-            return lambda tensors: sum(  # type: ignore[return-value]
-                (factor * tensor for factor, tensor in zip(node.factors, tensors, strict=True)),
-                np.zeros((), np.int64))
+            return lambda tensors: np.tensordot(node.factors, np.stack(tensors), 1)
         case Threshold():
             return lambda tensors: _threshold(node, tensors[0])
         case MaxPool():

@@ -51,7 +51,7 @@ def _open_error(port: str, baud_rate: int, error: Exception) -> LinkError:
 
 
 class SerialTransport:
-    """A `dorefabric.sw.framed_link.Transport` over a serial port, opened exclusively."""
+    """A `dorefabric.sw.transport.Transport` over a serial port, opened exclusively."""
 
     def __init__(self, port: str, baud_rate: int, write_timeout: float) -> None:
         self.name = port

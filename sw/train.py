@@ -32,8 +32,9 @@ from .parallel import Processes, processes
 from .quantize import FLOAT_BITS
 from .recipes import Recipe, schedule
 from .train_config import DEFAULTS, TrainConfig, TrainError, identity
+from .whole_file import whole_file
 
-__all__ = ["TrainConfig", "TrainError", "TrainResult", "evaluate", "train"]
+__all__ = ["TrainConfig", "TrainError", "TrainResult", "evaluate", "logit_scale", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def _correct(model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int
 
 # Training --------------------------------------------------------------------------------------------
 
-def _logit_scale(model: nn.Module) -> float:
+def logit_scale(model: nn.Module) -> float:
     """Factor on the logits inside the loss; it changes neither the network nor its decisions.
 
     Weights of k > 1 bits always reach +-1, so the logits of a fresh network are sqrt(inputs) times larger
@@ -105,12 +106,10 @@ def _check_writable(path: Path) -> None:
 
 def _write_log(path: Path, history: list[EpochMetrics]) -> None:
     """The whole history as CSV, replaced at once, so that it is complete whenever it is read."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
+    with whole_file(path, error=TrainError) as scratch, scratch.open("w", newline="") as file:
         writer = csv.DictWriter(file, [item.name for item in fields(EpochMetrics)])
         writer.writeheader()
         writer.writerows(asdict(metrics) for metrics in history)
-    part.replace(path)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -146,7 +145,7 @@ def _train_epoch(model: nn.Module, forward: nn.Module, optimizer: torch.optim.Op
     recipe, device = config.recipe, group.device
     size = min(recipe.batch_size, len(images))
     steps = len(images) // size           # the few images left over are others in each epoch
-    scale = _logit_scale(model)
+    scale = logit_scale(model)
     order = torch.randperm(len(images)).to(device)
     group.agree(order)
     order = order.cpu()

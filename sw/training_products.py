@@ -75,7 +75,7 @@ class Products(Protocol):
 
 
 class ArrayProducts:
-    """The sums on the circuit of a `MatrixUnit`, whose errors its methods raise."""
+    """The sums on the circuit of a `MatrixUnit`; `MatrixError` for operands beyond their bits or that do not fit."""
 
     def __init__(self, unit: MatrixUnit) -> None:
         self.unit = unit
@@ -86,7 +86,8 @@ class ArrayProducts:
 
     def forward(self, activations: np.ndarray, activation_bits: int, weights: np.ndarray, weight_bits: int,
                 window: Window) -> np.ndarray:  # fmt: skip
-        pixels = unfold(activations.astype(np.uint8), window.kernel, window.stride, window.padding)
+        pixels = unfold(_unsigned_codes(activations, activation_bits), window.kernel, window.stride,
+                        window.padding)  # fmt: skip
         samples, length, *size = pixels.shape
         left = pixels.transpose(0, 2, 3, 1).reshape(-1, length)
         result = self.unit.multiply(Codes(left, activation_bits),
@@ -98,7 +99,7 @@ class ArrayProducts:
         result = np.zeros((len(gradients), weights.shape[1], *size), np.int64)
         top = (1 << gradient_bits) - 1
         # One more row and column of code 0, which every position outside takes.
-        codes = np.pad(gradients + top >> 1, ((0, 0), (0, 0), (0, 1), (0, 1))).astype(np.uint8)
+        codes = np.pad(_odd_codes(gradients, gradient_bits), ((0, 0), (0, 0), (0, 1), (0, 1)))
         for down in range(window.stride[0]):
             y, u = _reached(down, 0, size[0], gradients.shape[2], window)
             for right in range(window.stride[1]):
@@ -121,13 +122,22 @@ class ArrayProducts:
     def weight_gradient(self, gradients: np.ndarray, gradient_bits: int, activations: np.ndarray,
                         activation_bits: int, window: Window) -> np.ndarray:  # fmt: skip
         samples, outputs = gradients.shape[:2]
-        pixels = unfold(activations.astype(np.uint8), window.kernel, window.stride, window.padding)
+        pixels = unfold(_unsigned_codes(activations, activation_bits), window.kernel, window.stride,
+                        window.padding)  # fmt: skip
         results = [
             self.unit.multiply(Codes.odd(gradients[n].reshape(outputs, -1), gradient_bits),
                                Codes(pixels[n].reshape(pixels.shape[1], -1), activation_bits))
             for n in range(samples)
         ]  # fmt: skip
         return np.stack(results).reshape(samples, outputs, activations.shape[1], *window.kernel)
+
+
+def _odd_codes(values: np.ndarray, bits: int) -> np.ndarray:
+    return Codes.odd(values.reshape(len(values), -1), bits).codes.reshape(values.shape)
+
+
+def _unsigned_codes(values: np.ndarray, bits: int) -> np.ndarray:
+    return Codes.unsigned(values.reshape(len(values), -1), bits).codes.reshape(values.shape)
 
 
 def _reached(residue: int, axis: int, size: int, outputs: int, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -152,8 +162,7 @@ class SoftwareProducts:
     def input_gradient(self, gradients: np.ndarray, gradient_bits: int, weights: np.ndarray, weight_bits: int,
                        window: Window, size: Pair) -> np.ndarray:  # fmt: skip
         shape = (len(gradients), weights.shape[1], *size)
-        return _integers(conv2d_input(shape, _float(weights), _float(gradients), window.stride,
-                                                    window.padding))  # fmt: skip
+        return _integers(conv2d_input(shape, _float(weights), _float(gradients), window.stride, window.padding))
 
     def weight_gradient(self, gradients: np.ndarray, gradient_bits: int, activations: np.ndarray,
                         activation_bits: int, window: Window) -> np.ndarray:  # fmt: skip

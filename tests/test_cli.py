@@ -156,6 +156,15 @@ def test_report_of_success_and_failure(program: Path, capsys: pytest.CaptureFixt
     assert not content["ok"] and content["error"] == message
 
 
+def test_a_report_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    report = tmp_path / "none" / "report.json"
+    message = f"cannot write the report {report}: No such file or directory"
+    assert fails(capsys, "boards", "--json", report) == message
+    status, _, error = run(capsys, "build", "nosuch", "-o", tmp_path, "--json", report)
+    assert status == 2
+    assert error.splitlines()[1:] == [f"dorefabric: error: {message}"]
+
+
 def test_data_directory_and_model_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     missing = tmp_path / "none"

@@ -3,21 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dorefabric.hw.errors import DorefabricError
 
 if TYPE_CHECKING:
     from amaranth.hdl import Instance, IOValue, Value
 
-__all__ = ["ClockError", "Pll", "check", "check_hz", "megahertz"]
+__all__ = ["ClockError", "Pll", "check"]
 
 
 class ClockError(DorefabricError, ValueError):
     """A clock frequency that the device's phase-locked loop cannot make."""
 
 
-def megahertz(frequency: Fraction | int) -> str:
+def _megahertz(frequency: Fraction | int) -> str:
     return f"{float(frequency) / 1e6:g} MHz"
 
 
@@ -26,17 +26,17 @@ def check(name: str, value: int, low: int, high: int) -> None:
         raise ClockError(f"{name} must be from {low} to {high}, not {value}")
 
 
-def check_hz(name: str, value: Fraction, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ClockError(f"{name} must be from {megahertz(low)} to {megahertz(high)}, not {megahertz(value)}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pll:
     """What the families share: an input frequency in hertz, and a search over legal settings."""
 
     primitive: ClassVar[str]
     input_hz: int
+
+    @property
+    def detector_hz(self) -> Fraction:
+        """Frequency at the phase detector."""
+        raise NotImplementedError
 
     @property
     def oscillator_hz(self) -> Fraction:
@@ -48,12 +48,29 @@ class Pll:
         """Frequency of the clock that the circuit runs on."""
         raise NotImplementedError
 
+    def _check_clocks(self, *, detector: tuple[int, int], oscillator: tuple[int, int], output: tuple[int, int]) -> None:
+        """Refuse a setting with a clock outside its range, lowest and highest in hertz."""
+        for name, value, (low, high) in (
+            ("phase detector", self.detector_hz, detector),
+            ("oscillator", self.oscillator_hz, oscillator),
+            ("output", self.output_hz, output),
+        ):
+            if not low <= value <= high:
+                raise ClockError(
+                    f"{name} frequency must be from {_megahertz(low)} to {_megahertz(high)}, not {_megahertz(value)}"
+                )
+
     @classmethod
-    def _exact(cls, input_hz: int, output_hz: int, candidates: Iterable["Pll"]) -> "Pll":
-        for candidate in candidates:
+    def _exact(cls, input_hz: int, output_hz: int, settings: Iterable[dict[str, Any]]) -> Self:
+        """The first legal one of ``settings``, the fields besides ``input_hz``, that makes ``output_hz``."""
+        for setting in settings:
+            try:
+                candidate = cls(input_hz=input_hz, **setting)
+            except ClockError:
+                continue
             if candidate.output_hz == output_hz:
                 return candidate
-        raise ClockError(f"{cls.primitive} cannot make exactly {megahertz(output_hz)} from {megahertz(input_hz)}")
+        raise ClockError(f"{cls.primitive} cannot make exactly {_megahertz(output_hz)} from {_megahertz(input_hz)}")
 
     def instance(self, clock_in: "Value | IOValue", clock_out: "Value", locked: "Value") -> "Instance":
         """The primitive, with ``clock_out`` and ``locked`` driven by it."""

@@ -1,11 +1,10 @@
 """The phase-locked loop of ECP5."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from .base import ClockError, Pll, check, check_hz
+from .base import Pll, check
 
 if TYPE_CHECKING:
     from amaranth.hdl import Instance, IOValue, Value
@@ -29,9 +28,13 @@ class Ecp5Pll(Pll):
     def __post_init__(self) -> None:
         for name in ("reference", "feedback", "divider"):
             check(name, getattr(self, name), 1, 128)
-        check_hz("phase detector frequency", Fraction(self.input_hz, self.reference), 3_125_000, 400_000_000)
-        check_hz("oscillator frequency", self.oscillator_hz, 400_000_000, 800_000_000)
-        check_hz("output frequency", self.output_hz, 3_125_000, 400_000_000)
+        self._check_clocks(
+            detector=(3_125_000, 400_000_000), oscillator=(400_000_000, 800_000_000), output=(3_125_000, 400_000_000)
+        )
+
+    @property
+    def detector_hz(self) -> Fraction:
+        return Fraction(self.input_hz, self.reference)
 
     @property
     def output_hz(self) -> Fraction:
@@ -42,20 +45,16 @@ class Ecp5Pll(Pll):
         return self.output_hz * self.divider
 
     @classmethod
-    def solve(cls, input_hz: int, output_hz: int) -> "Pll":
+    def solve(cls, input_hz: int, output_hz: int) -> Self:
         """The setting of smallest reference divider whose oscillator is nearest 600 MHz, mid-range."""
         divider = max(1, round(600_000_000 / output_hz))
 
-        def candidates() -> Iterable[Pll]:
-            for reference in range(1, 129):
-                feedback = Fraction(output_hz * reference, input_hz)
-                if feedback.denominator == 1:
-                    try:
-                        yield cls(input_hz=input_hz, reference=reference, feedback=int(feedback), divider=divider)
-                    except ClockError:
-                        continue
-
-        return cls._exact(input_hz, output_hz, candidates())
+        settings = (
+            {"reference": reference, "feedback": int(feedback), "divider": divider}
+            for reference in range(1, 129)
+            if (feedback := Fraction(output_hz * reference, input_hz)).denominator == 1
+        )
+        return cls._exact(input_hz, output_hz, settings)
 
     def instance(self, clock_in: "Value | IOValue", clock_out: "Value", locked: "Value") -> "Instance":
         from amaranth.hdl import Const, Instance

@@ -1,11 +1,10 @@
 """The phase-locked loop of Gowin LittleBee and Arora."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from .base import ClockError, Pll, check, check_hz
+from .base import ClockError, Pll, check
 
 if TYPE_CHECKING:
     from amaranth.hdl import Instance, IOValue, Value
@@ -51,9 +50,11 @@ class GowinPll(Pll):
         if self.odiv not in self.DIVIDERS:
             raise ClockError(f"odiv must be one of {', '.join(map(str, self.DIVIDERS))}, not {self.odiv}")
         detector, oscillator, output = _GOWIN_LIMITS[self.device]
-        check_hz("phase detector frequency", Fraction(self.input_hz, self.idiv + 1), *detector)
-        check_hz("oscillator frequency", self.oscillator_hz, *oscillator)
-        check_hz("output frequency", self.output_hz, *output)
+        self._check_clocks(detector=detector, oscillator=oscillator, output=output)
+
+    @property
+    def detector_hz(self) -> Fraction:
+        return Fraction(self.input_hz, self.idiv + 1)
 
     @property
     def output_hz(self) -> Fraction:
@@ -64,19 +65,16 @@ class GowinPll(Pll):
         return self.output_hz * self.odiv
 
     @classmethod
-    def solve(cls, input_hz: int, output_hz: int, *, device: str) -> "Pll":
+    def solve(cls, input_hz: int, output_hz: int, *, device: str) -> Self:
         """The setting of smallest reference and output divider; `ClockError` when there is no exact one."""
 
-        def candidates() -> Iterable[Pll]:
-            for idiv in range(64):
-                fbdiv = Fraction(output_hz * (idiv + 1), input_hz) - 1
-                for odiv in cls.DIVIDERS if fbdiv.denominator == 1 else ():
-                    try:
-                        yield cls(input_hz=input_hz, device=device, idiv=idiv, fbdiv=int(fbdiv), odiv=odiv)
-                    except ClockError:
-                        continue
-
-        return cls._exact(input_hz, output_hz, candidates())
+        settings = (
+            {"device": device, "idiv": idiv, "fbdiv": int(fbdiv), "odiv": odiv}
+            for idiv in range(64)
+            if (fbdiv := Fraction(output_hz * (idiv + 1), input_hz) - 1).denominator == 1
+            for odiv in cls.DIVIDERS
+        )
+        return cls._exact(input_hz, output_hz, settings)
 
     def instance(self, clock_in: "Value | IOValue", clock_out: "Value", locked: "Value") -> "Instance":
         from amaranth.hdl import Const, Instance

@@ -1,11 +1,10 @@
 """The phase-locked loop of iCE40."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from .base import ClockError, Pll, check, check_hz
+from .base import Pll, check
 
 if TYPE_CHECKING:
     from amaranth.hdl import Instance, IOValue, Value
@@ -38,17 +37,19 @@ class Ice40Pll(Pll):
         check("divr", self.divr, 0, 15)
         check("divf", self.divf, 0, 127)
         check("divq", self.divq, 1, 6)
-        check_hz("phase detector frequency", self._detector_hz, 10_000_000, 133_000_000)
-        check_hz("oscillator frequency", self.oscillator_hz, 533_000_000, 1_066_000_000)
-        check_hz("output frequency", self.output_hz, 16_000_000, 275_000_000)
+        self._check_clocks(
+            detector=(10_000_000, 133_000_000),
+            oscillator=(533_000_000, 1_066_000_000),
+            output=(16_000_000, 275_000_000),
+        )
 
     @property
-    def _detector_hz(self) -> Fraction:
+    def detector_hz(self) -> Fraction:
         return Fraction(self.input_hz, self.divr + 1)
 
     @property
     def oscillator_hz(self) -> Fraction:
-        return self._detector_hz * (self.divf + 1)
+        return self.detector_hz * (self.divf + 1)
 
     @property
     def output_hz(self) -> Fraction:
@@ -58,23 +59,19 @@ class Ice40Pll(Pll):
     def filter_range(self) -> int:
         """Loop filter setting for the phase detector's frequency (table of ``icepll``)."""
         limits = (17, 26, 44, 66, 101)
-        return 1 + sum(self._detector_hz >= limit * 1_000_000 for limit in limits)
+        return 1 + sum(self.detector_hz >= limit * 1_000_000 for limit in limits)
 
     @classmethod
-    def solve(cls, input_hz: int, output_hz: int, *, pad: bool = True) -> "Pll":
+    def solve(cls, input_hz: int, output_hz: int, *, pad: bool = True) -> Self:
         """The setting of smallest reference and output divider; `ClockError` when there is no exact one."""
 
-        def candidates() -> Iterable[Pll]:
-            for divr in range(16):
-                for divq in range(1, 7):
-                    divf = Fraction(output_hz * (1 << divq) * (divr + 1), input_hz) - 1
-                    if divf.denominator == 1:
-                        try:
-                            yield cls(input_hz=input_hz, divr=divr, divf=int(divf), divq=divq, pad=pad)
-                        except ClockError:
-                            continue
-
-        return cls._exact(input_hz, output_hz, candidates())
+        settings = (
+            {"divr": divr, "divf": int(divf), "divq": divq, "pad": pad}
+            for divr in range(16)
+            for divq in range(1, 7)
+            if (divf := Fraction(output_hz * (1 << divq) * (divr + 1), input_hz) - 1).denominator == 1
+        )
+        return cls._exact(input_hz, output_hz, settings)
 
     def instance(self, clock_in: "Value | IOValue", clock_out: "Value", locked: "Value") -> "Instance":
         from amaranth.hdl import Const, Instance

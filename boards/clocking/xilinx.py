@@ -1,11 +1,10 @@
 """The phase-locked loop of Xilinx 7-series."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from .base import ClockError, Pll, check, check_hz
+from .base import Pll, check
 
 if TYPE_CHECKING:
     from amaranth.hdl import Instance, IOValue, Value
@@ -30,9 +29,13 @@ class XilinxPll(Pll):
         check("reference", self.reference, 1, 56)
         check("feedback", self.feedback, 2, 64)
         check("divider", self.divider, 1, 128)
-        check_hz("phase detector frequency", Fraction(self.input_hz, self.reference), 19_000_000, 450_000_000)
-        check_hz("oscillator frequency", self.oscillator_hz, 800_000_000, 1_600_000_000)
-        check_hz("output frequency", self.output_hz, 6_250_000, 464_000_000)
+        self._check_clocks(
+            detector=(19_000_000, 450_000_000), oscillator=(800_000_000, 1_600_000_000), output=(6_250_000, 464_000_000)
+        )
+
+    @property
+    def detector_hz(self) -> Fraction:
+        return Fraction(self.input_hz, self.reference)
 
     @property
     def oscillator_hz(self) -> Fraction:
@@ -43,21 +46,16 @@ class XilinxPll(Pll):
         return self.oscillator_hz / self.divider
 
     @classmethod
-    def solve(cls, input_hz: int, output_hz: int) -> "Pll":
+    def solve(cls, input_hz: int, output_hz: int) -> Self:
         """The setting of smallest reference and output divider; `ClockError` when there is no exact one."""
 
-        def candidates() -> Iterable[Pll]:
-            for reference in range(1, 57):
-                for divider in range(1, 129):
-                    feedback = Fraction(output_hz * divider * reference, input_hz)
-                    if feedback.denominator == 1:
-                        try:
-                            yield cls(input_hz=input_hz, reference=reference, feedback=int(feedback),
-                                      divider=divider)  # fmt: skip
-                        except ClockError:
-                            continue
-
-        return cls._exact(input_hz, output_hz, candidates())
+        settings = (
+            {"reference": reference, "feedback": int(feedback), "divider": divider}
+            for reference in range(1, 57)
+            for divider in range(1, 129)
+            if (feedback := Fraction(output_hz * divider * reference, input_hz)).denominator == 1
+        )
+        return cls._exact(input_hz, output_hz, settings)
 
     def instance(self, clock_in: "Value | IOValue", clock_out: "Value", locked: "Value") -> "Instance":
         from amaranth.hdl import Const, Instance, Signal

@@ -1,9 +1,8 @@
-"""What several verbs share: the console, progress bars, and the arguments that name a configuration."""
+"""What several verbs share: the console, progress bars, types of arguments and those that name a configuration."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -12,9 +11,10 @@ from rich.table import Table
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.sw.whole_file import whole_file
 
-__all__ = ["add_target_arguments", "console", "load_array", "parse_bits", "progress_bar", "save_array", "table",
-           "target_config"]  # fmt: skip
+__all__ = ["add_target_arguments", "chosen_config", "console", "load_array", "natural", "parse_bits", "positive",
+           "progress_bar", "save_array", "share", "table", "target_config"]  # fmt: skip
 
 console = Console()
 
@@ -30,21 +30,13 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator["_Advance"]:
-    """A progress bar on standard error; the value called with (done) moves it."""
+def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; calling the value with the count that is done moves it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-        yield _Advance(progress, progress.add_task(description, total=total))
-
-
-class _Advance:
-    def __init__(self, progress: Progress, task: "int") -> None:
-        self._progress = progress
-        self._task = task
-
-    def __call__(self, done: int) -> None:
-        self._progress.update(self._task, completed=done)  # type: ignore[arg-type]
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +52,13 @@ def target_config(args: argparse.Namespace) -> FabricConfig:
 
         return get_board(args.board).config
     return FabricConfig.from_toml(args.config)
+
+
+def chosen_config(args: argparse.Namespace) -> FabricConfig | None:
+    """The configuration that --board or --config names, None without them; `DorefabricError` for both."""
+    if args.board is not None and args.config is not None:
+        raise DorefabricError("name one of --board and --config, not both")
+    return None if args.board is None and args.config is None else target_config(args)
 
 
 def parse_bits(text: str) -> tuple[int, int, int]:
@@ -79,6 +78,33 @@ def parse_bits(text: str) -> tuple[int, int, int]:
     return (values[0], values[1], values[2] if len(values) == 3 else 32)
 
 
+def positive(text: str) -> int:
+    """Type of an argument: a whole number of at least 1."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """Type of an argument: a whole number of at least 0."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not {text!r}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Type of an argument: a number from 0 to below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to below 1, not {text!r}")
+    return value
+
+
 def load_array(path: str) -> np.ndarray:
     """Read a .npy file; refuses anything that would need unpickling."""
     try:
@@ -92,10 +118,5 @@ def load_array(path: str) -> np.ndarray:
 
 def save_array(path: str, array: np.ndarray) -> None:
     """Write a .npy file, whole or not at all."""
-    partial = Path(f"{path}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array)
-        partial.replace(path)
-    except OSError as error:
-        raise DorefabricError(f"cannot write {path}: {error.strerror}") from None
+    with whole_file(path) as scratch, scratch.open("wb") as file:
+        np.save(file, array)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bits", default="1,1", metavar="W,A", help="of a reference network")
     parser.add_argument("--limit", type=int, default=48, metavar="N", help="arrays to compile the network for")
     parser.add_argument("-o", "--output", required=True, metavar="DIR",
-                        help="folder for config.toml (the recommendation), explore.json and explore.svg")  # fmt: skip
+                        help="folder for config.toml (the recommendation) and explore.svg")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 import argparse
 from typing import Any
 
-from dorefabric.hw.errors import DorefabricError
-
-from .common import console
+from .common import console, share
 
 EXAMPLE = "dorefabric serve icebreaker"
 
@@ -14,7 +12,7 @@ __all__ = ["EXAMPLE", "add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD")
-    parser.add_argument("--error-rate", type=float, default=0.0, metavar="P",
+    parser.add_argument("--error-rate", type=share, default=0.0, metavar="P",
                         help="share of bytes on the line to flip, drop or duplicate, both directions")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the line errors")
 
@@ -23,8 +21,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dorefabric.boards import get_board
     from dorefabric.sim.board import SimulatedBoard
 
-    if not 0 <= args.error_rate < 1:
-        raise DorefabricError(f"--error-rate must be from 0 to below 1, not {args.error_rate}")
     board = get_board(args.board)
     with SimulatedBoard(board.config, error_rate=args.error_rate, seed=args.seed) as simulated:
         console.print(f"{board.name} simulated on {simulated.port} (Ctrl-C ends it)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dorefabric.hw.errors import DorefabricError
 
-from .common import console, parse_bits, target_config
+from .common import chosen_config, console, parse_bits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise DorefabricError(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
     if args.epochs is not None and args.epochs < 1:
         raise DorefabricError(f"--epochs must be at least 1, not {args.epochs}")
+    if args.on_array is None and (args.board is not None or args.config is not None):
+        raise DorefabricError("--board and --config name the circuit of --on-array, which is not given")
     bits = args.bits or ("32,32" if args.method == "mls" else "1,2")
     weight_bits, activation_bits, gradient_bits = parse_bits(bits)
     try:
@@ -101,8 +103,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     console.print(f"{args.output}: test accuracy {100 * result.test_accuracy:.2f} %")
     report = {"output": args.output, "test_accuracy": result.test_accuracy, "history": result.history}
     if array is not None:
-        console.print(f"{array.macs['array'] / sum(array.macs.values()):.1%} of all multiply-accumulates on the array, "
-                      f"{array.cycles:,} cycles, {array.words:,} bus words")
+        console.print(f"{array.share:.1%} of all multiply-accumulates on the array, {array.cycles:,} cycles, "
+                      f"{array.words:,} bus words")
         report["array"] = {"multiply_accumulates": array.macs, "cycles": array.cycles, "words": array.words}
     return report
 
@@ -111,7 +113,10 @@ class _Array:
     """A network's products on a circuit, and what they cost, epoch by epoch, test images included."""
 
     def __init__(self, unit: "MatrixUnit") -> None:
+        from dorefabric.sw.meter import Meter
+
         self.unit = unit
+        self.meter = Meter()
         self.macs = {"array": 0, "host": 0}
 
     def prepare(self, model: "nn.Module") -> None:
@@ -123,6 +128,11 @@ class _Array:
     def epoch(self, metrics: object) -> None:
         for work in self.meter.take():
             self.macs["array" if work.on_array else "host"] += work.multiply_accumulates
+
+    @property
+    def share(self) -> float:
+        """The part of all multiply-accumulates that ran on the array; 0 where no epoch was left to train."""
+        return self.macs["array"] / max(1, sum(self.macs.values()))
 
     @property
     def cycles(self) -> int:
@@ -148,7 +158,7 @@ def _array(args: argparse.Namespace, config: "TrainConfig") -> Iterator[_Array]:
                               f"and {config.device}")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise DorefabricError("--on-array trains in one process: start it without torchrun")
-    fabric = TRAINING_CONFIG if args.board is None and args.config is None else target_config(args)
+    fabric = chosen_config(args) or TRAINING_CONFIG
     engine = args.on_array in ENGINES
     if not engine and not os.path.exists(args.on_array):
         raise DorefabricError(f"--on-array must be {', '.join(ENGINES)} or a serial port, not {args.on_array!r}")

@@ -117,6 +117,44 @@ def test_failed_tool(tools, tmp_path):
     assert files(folder) == ["logs"]
 
 
+BLOCKED = """
+import sys
+seed = int(sys.argv[sys.argv.index("--seed") + 1])
+print("Info:     'first' is routed using segments.")
+if seed < {routes_from}:
+    print("Warning: Failed to route net 'n[{other}]$gate_net$' from X4Y27/Q4 to X5Y24/B6 using dedicated routing.")
+    print("Warning: Failed to find a route for arc 5 of net n[0].")
+    print("ERROR: Routing design failed.")
+    raise SystemExit(255)
+"""
+
+
+def test_a_net_that_nextpnr_blocks_is_tried_with_the_next_seed(tools, tmp_path):
+    folder = tmp_path / "out"
+    tools(
+        "nextpnr-ice40", BLOCKED.format(routes_from=4, other=0) + NEXTPNR.format(achieved=99, required=tools.required)
+    )
+    assert build(BOARD, folder, seed=2, design=Echo).seed == 4
+    assert json.loads((folder / "report.json").read_text())["seed"] == 4
+
+
+def test_nets_that_nextpnr_blocks_with_every_seed(tools, tmp_path):
+    tools("nextpnr-ice40", BLOCKED.format(routes_from=99, other=0))
+    with pytest.raises(BuildError) as caught:
+        build(BOARD, tmp_path / "out", seed=2, design=Echo)
+    assert str(caught.value) == (
+        "icebreaker: nextpnr blocked a net with each of the seeds 2 to 6, the last one n[0]; try --seed 7"
+    )
+
+
+def test_a_net_that_does_not_route_by_itself_is_not_tried_again(tools, tmp_path):
+    folder = tmp_path / "out"
+    tools("nextpnr-ice40", BLOCKED.format(routes_from=99, other=1))
+    with pytest.raises(BuildError, match=r"nextpnr-ice40 failed: ERROR: Routing design failed"):
+        build(BOARD, folder, seed=2, design=Echo)
+    assert (folder / "logs" / "nextpnr-ice40.log").read_text().count("is routed using segments") == 1
+
+
 def test_timing_not_met(tools, tmp_path):
     folder = tmp_path / "out"
     tools("nextpnr-ice40", NEXTPNR.format(achieved=tools.required - 2.5, required=tools.required))

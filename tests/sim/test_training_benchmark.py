@@ -92,6 +92,19 @@ def test_train_command(tmp_path, monkeypatch):
     assert used["cycles"] > 0
     lowered = lower(load_model(path))
     assert lowered.input.edge.shape == (1, 8, 8)
+    # Nothing is left to train.
+    assert cli.main([*TRAIN, "interpret", "-o", str(path), "--json", str(report), "--resume"]) == 0
+    assert json.loads(report.read_text())["array"]["multiply_accumulates"] == {"array": 0, "host": 0}
+
+
+def test_a_circuit_needs_on_array(tmp_path, capsys):
+    options = ["--board", "icebreaker", "-o", str(tmp_path / "net.pt")]
+    assert cli.main([*TRAIN[:-1], *options]) == 2
+    assert "--board and --config name the circuit of --on-array, which is not given" in capsys.readouterr().err
+    config = tmp_path / "c.toml"
+    config.write_text(TRAINING_CONFIG.to_toml())
+    assert cli.main([*TRAIN, "interpret", *options, "--config", str(config)]) == 2
+    assert "name one of --board and --config, not both" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("target, options, message", [

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,19 +11,13 @@ from torch import Tensor, nn
 
 from dorefabric.sw.compare import Comparison, compare, first_difference
 from dorefabric.sw.graph import Convolution, Graph, GraphError, Threshold
+from dorefabric.sw.images import InputError
 from dorefabric.sw.layers import QuantActivation, QuantAdd, QuantConv2d, QuantInput, QuantLinear
 from dorefabric.sw.lower import lower
 from dorefabric.sw.models import MODELS, build_model
-from dorefabric.sw.reference import InputError, evaluate_output
+from dorefabric.sw.reference import evaluate_output
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads of torch cost more than they compute when the tests run side by side."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # First difference ------------------------------------------------------------------------------------

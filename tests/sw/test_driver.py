@@ -13,9 +13,10 @@ from dorefabric.hw.timing import store_cycles
 from dorefabric.sw.compile import compile_graph
 from dorefabric.sw.driver import Accelerator
 from dorefabric.sw.graph import Graph
+from dorefabric.sw.images import InputError
 from dorefabric.sw.interpret import DeviceModel, InterpreterError, interpret
 from dorefabric.sw.link import LinkError
-from dorefabric.sw.program import InputError, Program, ProgramError
+from dorefabric.sw.program import Program, ProgramError
 from dorefabric.sw.random_graphs import random_images, random_layer, random_network
 from dorefabric.sw.reference import evaluate
 

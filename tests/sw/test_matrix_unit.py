@@ -157,6 +157,10 @@ def test_bad_codes_are_named():
         Codes.integers(np.array([[-256, 255]]))
     with pytest.raises(MatrixError, match=r"^codes reach from -1 to 1, which 1 bits cannot hold$"):
         Codes.odd(np.array([[-3, 1]]), 1)
+    with pytest.raises(MatrixError, match=r"^2 is no odd integer, which weights and gradients are$"):
+        Codes.odd(np.array([[-3, 2]]), 2)
+    with pytest.raises(MatrixError, match=r"^codes reach from 0 to 256, which 8 bits cannot hold$"):
+        Codes.unsigned(np.array([[0, 256]]), 8)
 
 
 def test_another_circuit_is_refused():

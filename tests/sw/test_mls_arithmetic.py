@@ -127,6 +127,9 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"^0: the arithmetic of MLS has no groups of channels"):
         mls_arithmetic(grouped)
     assert isinstance(grouped[0], QuantConv2d)
+    padded = torch.nn.Sequential(MlsConv2d(2, 2, (3, 1), padding=(1, 1), weight_bits=32))
+    with pytest.raises(ValueError, match=r"^0: padding \(1, 1\) must be less than the kernel \(3, 1\)$"):
+        mls_arithmetic(padded)
     wide = mls_encode(torch.tensor([[-1.0, 1.0]]), MlsFormat(element=(3, 4), axes=(0,)))
     with pytest.raises(MatrixError, match=r"^codes reach from 0 to 3968, which 8 bits cannot hold$"):
         mls_linear(wide, wide, multiply())

@@ -95,6 +95,41 @@ def test_device_that_is_not_there(monkeypatch):
         assert group == Processes(0, 1, torch.device("cpu"))
 
 
+def test_every_process_takes_its_own_random_state():
+    with torch.random.fork_rng(devices=[]):
+        one = Processes(0, 1, torch.device("cpu"))
+        states = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            states += one.random_states()
+        Processes(1, 2, torch.device("cpu")).restore(states)
+        drawn = torch.rand(3)
+        torch.manual_seed(2)
+        assert torch.equal(drawn, torch.rand(3))
+
+
+def test_more_processes_than_gpus_stop_all_of_them(monkeypatch):
+    """The first process would otherwise wait for one that has stopped."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    for rank in "02":
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(TrainError, match=r"^3 processes on a machine with 2 GPUs; start at most 2, or train"), \
+                processes("cuda", 33):
+            pass
+
+
+def test_processes_that_no_one_started_together(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(TrainError, match=r"^2 processes cannot meet: .*; start them with torchrun$"), \
+            processes("cpu", 32):
+        pass
+
+
 @pytest.mark.parametrize("size, world", [(33, "2"), (4, "4")])
 def test_batches_are_shared_evenly(monkeypatch, size, world):
     monkeypatch.setenv("WORLD_SIZE", world)

@@ -9,8 +9,9 @@ import pytest
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.sw.compile import compile_graph
+from dorefabric.sw.images import InputError
 from dorefabric.sw.interpret import interpret
-from dorefabric.sw.program import InputError, Program, ProgramError
+from dorefabric.sw.program import Program, ProgramError
 from dorefabric.sw.random_graphs import random_images, random_network
 
 CONFIG = FabricConfig(name="small", rows=2, columns=8, lanes=32, weight_depth=300, feature_depth=4096,

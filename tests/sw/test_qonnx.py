@@ -102,7 +102,26 @@ def test_weights_are_the_integers():
     assert np.array_equal(2 * np.rint(stored / scale + zero) - 3, codes.numpy())
 
 
+def doubled(x):
+    same = x
+    same += x           # traced as a sum that leaves x as it is
+    return same + x
+
+
+class Odd(nn.Module):
+    """Codes, changed in a way that the file has no form for, through a convolution."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.image, self.change, self.last = QuantInput(8), change, QuantConv2d(1, 2, 3)
+
+    def forward(self, x):
+        return self.last(self.change(self.image(x)))
+
+
 @pytest.mark.parametrize("make, message", [
+    (lambda: Odd(lambda x: torch.add(x, x, alpha=2)), r"^function add in the model's forward has no QONNX form here$"),
+    (lambda: Odd(doubled), r"^the model yields something else when traced; it must not change tensors in place"),
     (lambda: network(Method(name="aqe"), (3, 3)),
      r"^layer conv1\.act \(AsymptoticActivation\): activations of AQE with 3-bit levels are not evenly spaced"),
     (lambda: network(Method(name="mls"), (32, 32)), r"weights that are no multiples of integers$"),
@@ -116,7 +135,7 @@ def test_refusals(make, message):
 def test_command(tmp_path, capsys):
     save_model(network(DOREFA, (1, 2)), tmp_path / "model.pt", name="digits", bits=(1, 2, 32), history=[], seed=0)
     assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path / "model.onnx")]) == 0
-    assert "3 BatchNormalization, 3 BipolarQuant, 3 Conv" in capsys.readouterr().out.replace("\n", "")
+    assert "3 BatchNormalization, 3 BipolarQuant, 3 Conv" in " ".join(capsys.readouterr().out.split())
     onnx.checker.check_model(str(tmp_path / "model.onnx"))
     assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path / "none" / "model.onnx")]) == 2
     assert "cannot write" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""Radiona ULX3S with a Lattice LFE5U-12F, -25F, -45F or -85F: 25 MHz, FT231X.
+
+The 85F is placed and routed; the smaller parts are sized by the area model and not placed yet. The open tools see the
+same die in 12F and 25F; the configuration of the 12F stays within what Lattice sells as one.
+"""
+
+from typing import TYPE_CHECKING
+
+from dorefabric.hw.config import FabricConfig
+
+from .board import Board, Resources
+from .clocking import Ecp5Pll
+from .ecp5_floorplan import Floorplan
+
+if TYPE_CHECKING:
+    from amaranth.build import Platform
+
+__all__ = ["BOARDS"]
+
+
+def _board(
+    size: str,
+    *,
+    lut: int,
+    block_ram: int,
+    columns: int,
+    clock_hz: int = 50_000_000,
+    feature_depth: int = 1024,
+    program_depth: int = 512,
+    floorplan: Floorplan | None = None,
+) -> Board:
+    """4 × ``columns`` × 64 lanes on the part of that size; routed if there is a floorplan."""
+
+    def platform() -> "Platform":
+        from amaranth_boards import ulx3s
+
+        made: Platform = getattr(ulx3s, f"ULX3S_{size}_Platform")()
+        return made
+
+    name = f"ulx3s_{size.lower()}"
+    return Board(
+        name=name,
+        title=f"Radiona ULX3S {size}",
+        device=f"LFE5U-{size}-6BG381C",
+        platform=platform,
+        clock="clk25",
+        input_hz=25_000_000,
+        pll=Ecp5Pll.solve(25_000_000, clock_hz),
+        resources=Resources(lut=lut, flip_flops=lut, block_ram=block_ram, block_ram_bits=18_432),
+        bitstream="top.bit",
+        programmers=(("openFPGALoader", "-b", "ulx3s"),),
+        tool_options=(
+            ("synth_opts", "-noabc9"),
+            # The static placer does not converge with carry chains, nor router2 with so dense an array.
+            ("nextpnr_opts", "--router router1"),
+            ("ecppack_opts", "--compress"),
+        ),
+        tie_high=(("esp32", "gpio0"),),
+        floorplan=floorplan,
+        routed=floorplan is not None,
+        config=FabricConfig(
+            name=name,
+            rows=4,
+            columns=columns,
+            lanes=64,
+            tile_columns=4,
+            accumulator_bits=20,
+            threshold_bits=18,
+            row_wrap=floorplan is None,
+            weight_depth=512,
+            feature_depth=feature_depth,
+            threshold_depth=512,
+            program_depth=program_depth,
+            tap_depth=512,
+            technology="ecp5",
+            clock_frequency=clock_hz,
+            baud_rate=3_000_000,
+        ),
+    )
+
+
+BOARDS = (
+    _board("12F", lut=12_096, block_ram=32, columns=8, feature_depth=512),
+    _board("25F", lut=24_288, block_ram=56, columns=16, feature_depth=512),
+    _board("45F", lut=43_848, block_ram=108, columns=32, program_depth=1024),
+    _board(
+        "85F",
+        lut=83_640,
+        block_ram=208,
+        columns=64,
+        clock_hz=90_000_000,
+        # Operands and control go round the chip and end where they begin, next to control and feature memory.
+        floorplan=Floorplan(
+            pitch=(7, 5),
+            tiles=(
+                (2, 3, 4, 5),
+                (1, 0, 7, 6),
+                (),
+                (14, 15, 8, 9),
+                (13, 12, 11, 10),
+            ),
+        ),
+    ),
+)
