@@ -178,7 +178,7 @@ FIGURES = (
         Argument("--model", default="lenet", metavar="NAME"),
         Argument("--epochs", type=positive, metavar="N", help="default: the model's own"),
         Argument("--precision", metavar="NAME", help="of training; default: the model's own"),
-        Argument("--first-bits", type=positive, metavar="W", help="weight bits of the first layer, but of float networks"),
+        Argument("--first-bits", type=positive, metavar="W", help="weight bits of the first layer, not of float ones"),
         Argument("--last-bits", type=positive, metavar="W", help="weight bits of the last layer"),
         Argument("--from-float", action="store_true", help="start networks from the float row's weights"),
         Argument("--seeds", type=positive, default=3, metavar="N"),
