@@ -1,5 +1,6 @@
 """What the phase-locked loops of all families share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,26 +28,26 @@ def check(name: str, value: int, low: int, high: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pll:
+class Pll(ABC):
     """What the families share: an input frequency in hertz, and a search over legal settings."""
 
     primitive: ClassVar[str]
     input_hz: int
 
     @property
+    @abstractmethod
     def detector_hz(self) -> Fraction:
         """Frequency at the phase detector."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def oscillator_hz(self) -> Fraction:
         """Frequency of the voltage-controlled oscillator."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def output_hz(self) -> Fraction:
         """Frequency of the clock that the circuit runs on."""
-        raise NotImplementedError
 
     def _check_clocks(self, *, detector: tuple[int, int], oscillator: tuple[int, int], output: tuple[int, int]) -> None:
         """Refuse a setting with a clock outside its range, lowest and highest in hertz."""
@@ -72,6 +73,6 @@ class Pll:
                 return candidate
         raise ClockError(f"{cls.primitive} cannot make exactly {_megahertz(output_hz)} from {_megahertz(input_hz)}")
 
+    @abstractmethod
     def instance(self, clock_in: "Value | IOValue", clock_out: "Value", locked: "Value") -> "Instance":
         """The primitive, with ``clock_out`` and ``locked`` driven by it."""
-        raise NotImplementedError
