@@ -3,7 +3,7 @@
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dorefabric.boards import BOARDS
@@ -19,7 +19,6 @@ def point(speed: float, lut: int) -> Point:
     return Point(BOARD.config, Usage(lut, 0, 0), 1, 0, speed)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20))
 def test_pareto(values: list[tuple[int, int]]) -> None:
     points = [point(float(speed), lut) for speed, lut in values]

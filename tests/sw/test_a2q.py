@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dorefabric.sw.a2q import BoundedConv2d, BoundedLinear, accumulator_width, norm_limit
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 
 @given(st.integers(2, 8), st.integers(1, 8), st.integers(0, 10), st.integers(0, 99), st.floats(-3, 9), st.floats(-3, 3),

@@ -5,15 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dorefabric.sw import aqe
 from dorefabric.sw.aqe_layers import AsymptoticActivation, AsymptoticConv2d
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 VALUES = hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=6), elements=st.floats(-2, 2))
 

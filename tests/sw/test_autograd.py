@@ -2,16 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dorefabric.sw.autograd import clip_gradient, inside
 from dorefabric.sw.layers import QuantConv2d
 from dorefabric.sw.quantize import gradient_quantizer, quantize_gradient, quantize_weight, weight_codes
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -11,9 +11,6 @@ from dorefabric.sw import quantize
 from dorefabric.sw.conventions import AUTHORS, PAPER, Conventions, parse_conventions
 from dorefabric.sw.layers import QuantConv2d
 from dorefabric.sw.lower import LoweringError, lower
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 WEIGHTS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=4, max_side=4), elements=st.floats(-3, 3))
 CHANNEL = Conventions(weight_scale="channel")

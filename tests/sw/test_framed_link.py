@@ -58,7 +58,7 @@ def test_exact_on_noisy_lines(error_rate: float) -> None:
         assert link.statistics.recoveries == link.statistics.resent == link.statistics.damaged == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1 << 30), error_rate=st.sampled_from([0.001, 0.003, 0.01, 0.02]),
        latency=st.sampled_from([0.0, 0.001, 0.016]), baud_rate=st.sampled_from([9600.0, 1e6, 12e6]))  # fmt: skip
 def test_exact_whatever_the_noise(seed: int, error_rate: float, latency: float, baud_rate: float) -> None:

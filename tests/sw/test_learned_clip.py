@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dorefabric.sw.learned_clip import LearnedClipActivation, quantize_learned_clip
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 
 @given(hnp.arrays(np.float64, 7, elements=st.floats(-3, 6)), st.floats(0.1, 5), st.integers(1, 8))

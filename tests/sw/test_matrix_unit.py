@@ -50,7 +50,7 @@ def matrices(draw, length):
     return Codes(codes, bits, draw(st.integers(-3, 3)), draw(st.integers(-300, 300)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), configs(), st.integers(1, 150))
 def test_products_equal_numpy(data, config, length):
     unit = MatrixUnit(DeviceModel(config), config)
@@ -60,7 +60,6 @@ def test_products_equal_numpy(data, config, length):
     assert unit.usage.cycles == unit.usage.predicted > 0
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(0, 2**32))
 def test_codes_stand_for_values(bits, seed):
     rng = np.random.default_rng(seed)

@@ -5,15 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dorefabric.sw.mls import MlsFormat, mls_convolution, mls_encode, mls_values, quantize_mls
 from dorefabric.sw.mls_layers import MlsConv2d, MlsLinear
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 FORMATS = st.builds(
     MlsFormat,

@@ -35,7 +35,7 @@ def multiply():
     return ArrayMultiply(MatrixUnit(DeviceModel(CONFIG), CONFIG))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(ELEMENTS, ELEMENTS, st.integers(1, 2), st.tuples(st.integers(0, 1), st.integers(0, 2)), st.integers(0, 2**32))
 def test_convolutions_equal_the_golden_model(first, second, stride, padding, seed):
     rng = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def test_a_network_on_the_array():
     assert all(work.usage.cycles == work.usage.predicted > 0 and work.pair_operations > 0 for work in works)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 3), st.integers(1, 3)), st.tuples(st.integers(1, 3), st.integers(1, 3)),
        st.integers(0, 2**32))  # fmt: skip
 def test_gradients_are_those_of_a_convolution(kernel, stride, seed):

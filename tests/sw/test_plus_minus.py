@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,9 +14,6 @@ from dorefabric.sw.plus_minus import (
     plane_product,
     quantize_plus_minus,
 )
-
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 
 def odd(bits, shape):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -11,8 +11,6 @@ from dorefabric.sw import quantize
 
 torch.set_num_threads(1)    # many small operations: threads only wait for each other
 
-settings.register_profile("quantize", deadline=None, max_examples=40)
-settings.load_profile("quantize")
 
 BITS = st.integers(1, 8)
 MODERATE = st.floats(-4, 4, width=32)

@@ -30,7 +30,7 @@ def run(node: Node, *tensors: np.ndarray) -> np.ndarray:
     return evaluate_node(Graph("one", (*sources, node)), node, tensors)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_convolution_equals_torch(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def test_accumulators_beyond_int64_are_refused() -> None:
         run(wide, np.ones((1, 1, 1, 1), np.int64))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_threshold_equals_its_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def test_threshold_equals_its_definition(seed: int) -> None:
         assert actual[index] == sum(y <= t if falling[index[1]] else y >= t for t in row)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2),
        st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_max_pool_equals_torch(ky: int, kx: int, sy: int, sx: int, py: int, px: int, seed: int) -> None:

@@ -32,7 +32,7 @@ def random_table(rng: np.random.Generator, bits: int, channels: int, longest: in
     return Table(low, codes), low + lengths - 1
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_thresholds_reproduce_any_monotone_function(bits: int, seed: int) -> None:
     table, high = random_table(np.random.default_rng(seed), bits, 4, 400)

@@ -34,7 +34,7 @@ def layers(draw):
     return activations, weights, gradients, bits, window
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(layers())
 def test_products_equal_the_gradients_of_a_convolution(layer):
     activations, weights, gradients, (a, w, g), window = layer
