@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .ecp5_memories import place_memories
 from .ecp5_pins import Site, choose_pins
 from .tools import BuildError
 
@@ -49,10 +50,14 @@ class Floorplan:
 
 @dataclass(frozen=True)
 class LogicGrid:
-    """Columns and rows of a device that hold logic tiles; rows of memories and multipliers lie between."""
+    """Columns and rows of a device that hold logic tiles; rows of memories and multipliers lie between.
+
+    ``memories`` are the column, row and number of every block RAM, but for the two beside the clocks' multiplexers.
+    """
 
     columns: tuple[int, ...]
     rows: tuple[int, ...]
+    memories: tuple[Site, ...] = ()
 
     @classmethod
     def of(cls, device: str) -> "LogicGrid":
@@ -60,11 +65,15 @@ class LogicGrid:
         part = "-".join(device.split("-")[:2])
         grid = json.loads(_database(part).read_text())
         columns: dict[int, set[int]] = defaultdict(set)
+        memories: list[Site] = []
         for name, tile in grid.items():
             place = re.search(r"R(\d+)C(\d+)", name)
+            memory = re.fullmatch(r"MIB_EBR([0246])", tile["type"])
             if place and tile["type"] == "PLC2":
                 columns[int(place[1])].add(int(place[2]))
-        return cls(tuple(sorted(set.intersection(*columns.values()))), tuple(sorted(columns)))
+            elif place and memory:
+                memories.append((int(place[2]), int(place[1]), int(memory[1]) // 2))
+        return cls(tuple(sorted(set.intersection(*columns.values()))), tuple(sorted(columns)), tuple(sorted(memories)))
 
 
 def _database(part: str) -> Path:
@@ -114,7 +123,21 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
             start = (grid.columns[x + dx], grid.rows[y + dy], 0)
             net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
     choose_pins(cells, combs, registers)
-    return len(combs) + len(registers)
+    memories = _place_memories(cells, grid, columns, lines, block)
+    return len(combs) + len(registers) + memories
+
+
+def _place_memories(cells: Cells, grid: LogicGrid, columns: "Places", lines: "Places", block: tuple[int, int]) -> int:
+    middles = {
+        (tile, column): (grid.columns[x + block[0] // 2], sum(rows := [
+            grid.rows[y] for (other, _), y in lines.items() if other == tile]) // len(rows))
+        for (tile, column), x in columns.items()
+    }  # fmt: skip
+    middle = grid.columns[len(grid.columns) // 2], grid.rows[len(grid.rows) // 2]
+    placed = place_memories(cells, grid.memories, middles, middle)
+    for name, (column, row, number) in placed.items():
+        cells[name]["attributes"]["BEL"] = f"X{column}/Y{row}/EBR{number}"
+    return len(placed)
 
 
 Places = dict[tuple[int, int], int]
