@@ -38,7 +38,7 @@ def place_memories(
             tile, column = map(int, match.groups())
             wanted[name] = columns[tile, column]
     spare = len(sites) - len(wanted)
-    if spare < 0:
+    if spare < 0 or not wanted:
         return {}
     left = min(spare, max(0, len(memories) - len(wanted) - 2))
     free = sorted(sites, key=lambda site: (_distance(site, middle), site))[left:]

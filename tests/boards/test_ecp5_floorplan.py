@@ -68,7 +68,10 @@ def _multiplexers() -> dict[str, list[str]]:
 
 
 def test_grid_of_a_device() -> None:
-    assert LogicGrid.of("LFE5U-85F-6BG381C") == GRID
+    grid = LogicGrid.of("LFE5U-85F-6BG381C")
+    assert (grid.columns, grid.rows) == (GRID.columns, GRID.rows)
+    assert len(grid.memories) == 206 and {row for _, row, _ in grid.memories} == {22, 46, 70, 82}
+    assert {(4, 22, 0), (6, 22, 1), (8, 22, 2), (10, 22, 3), (13, 22, 0)} <= set(grid.memories)
     with pytest.raises(BuildError, match="database of LFE5U-99F"):
         LogicGrid.of("LFE5U-99F-6BG381C")
 
@@ -113,6 +116,25 @@ def test_chains_lie_side_by_side() -> None:
     half = [cells[f"array.tile_0.element_1_1.chain_3_{n // 2}_comb{n % 2}"]["connections"] for n in range(40)]
     assert half[0]["FCI"] == half[-1]["FCO"] == ["x"]
     assert [each["FCI"] for each in half[1:]] == [each["FCO"] for each in half[:-1]]
+
+
+def test_memories_lie_near_their_columns() -> None:
+    cells = netlist(tiles=2, rows=2, columns=2)
+    names = [f"array.tile_{tile}.weights_{column}_{piece}.storage.0.0" for tile, column, piece in
+             product((0, 1), (0, 1), (0, 1))] + [f"array.tile_{tile}.threshold_memory_0.block_ram" for tile in (0, 1)]
+    others = ["features.bank_0.storage.0.0", "program.storage.0.0", "taps.storage.0.0"]
+    cells |= {name: {"type": "DP16KD", "attributes": {}, "connections": {}} for name in [*names, *others]}
+    sites = [(x, y, x // 2 % 4) for x in (10, 40, 70, 100) for y in (22, 46, 82)]
+    plan = Floorplan(tiles=((0,), (), (1,)), band=5)
+    place_elements(cells, LogicGrid(GRID.columns, GRID.rows, tuple(sites)), plan)
+    bels = [cells[name]["attributes"]["BEL"] for name in names]
+    assert len(set(bels)) == len(names)
+    # One of the others has the site in the middle of the chip left; two block RAMs are not in the list.
+    assert not [name for name in others if "BEL" in cells[name]["attributes"]]
+    assert not [bel for bel in bels if bel.startswith(("X70/Y46", "X40/Y46/"))][1:]
+    upper = {bel.split("/")[1] for name, bel in zip(names, bels, strict=True) if "tile_0" in name}
+    lower = {bel.split("/")[1] for name, bel in zip(names, bels, strict=True) if "tile_1" in name}
+    assert upper <= {"Y22", "Y46"} and lower <= {"Y46", "Y82"}
 
 
 def test_chains_go_on_in_the_next_row() -> None:
