@@ -26,9 +26,6 @@ __all__ = ["BuildError", "Progress", "Step", "TimingError", "build"]
 
 STEPS = ("generate", "synthesis", "place", "route", "pack")
 
-TRIES = 5
-"""Seeds that a Gowin build goes through when nextpnr blocks a net by itself, see `_blocked_net`."""
-
 
 @dataclass(frozen=True)
 class Step:
@@ -55,6 +52,7 @@ def build(
     directory: str | Path,
     *,
     seed: int = 1,
+    tries: int = 5,
     progress: Progress | None = None,
     allow_timing_failure: bool = False,
     keep: bool = False,
@@ -67,8 +65,10 @@ def build(
     Parameters
     ----------
     seed : int
-        Of place and route; the same seed, configuration and tools give the same bitstream. On Gowin devices the
-        first one from here on with which nextpnr does not block a net itself; the report names it.
+        Of place and route; the same seed, configuration and tools give the same bitstream.
+    tries : int
+        Seeds from ``seed`` on to go through while nextpnr blocks a net itself, which happens on Gowin devices; the
+        report names the one that routed.
     progress : callable, optional
         Called with a `Step` at least twice a second while a tool runs.
     allow_timing_failure : bool
@@ -97,7 +97,7 @@ def build(
     except OSError as error:
         raise BuildError(f"cannot write to {target}: {error.strerror}") from None
     try:
-        run = _Run(board, target, work, seed, progress)
+        run = _Run(board, target, work, seed, tries, progress)
         if board.toolchain == "vendor":
             return run.vendor_project(design)
         report = run.bitstream(design)
@@ -123,11 +123,14 @@ def _timing_message(report: BuildReport) -> str:
 class _Run:
     """One build in progress."""
 
-    def __init__(self, board: Board, target: Path, work: Path, seed: int, progress: Progress | None) -> None:
+    def __init__(
+        self, board: Board, target: Path, work: Path, seed: int, tries: int, progress: Progress | None
+    ) -> None:
         self.board = board
         self.target = target
         self.work = work
         self.seed = seed
+        self.last_seed = seed + tries - 1
         self.progress = progress or (lambda step: None)
         self.seconds: dict[str, float] = {}
         self.tools: dict[str, str] = {}
@@ -214,7 +217,7 @@ class _Run:
 
     def _place_and_route(self, tool: str, arguments: list[str]) -> Path:
         """Run nextpnr with the seed, and again with the next one while it blocks a net itself."""
-        first, position = self.seed, arguments.index("--seed") + 1
+        position = arguments.index("--seed") + 1
         while True:
             self._begin("place")
             try:
@@ -223,10 +226,10 @@ class _Run:
                 net = _blocked_net(self.target / "logs" / f"{tool}.log")
                 if net is None:
                     raise
-                if self.seed + 1 == first + TRIES:
+                if self.seed >= self.last_seed:
                     raise BuildError(
-                        f"{self.board.name}: nextpnr blocked a net with each of the seeds {first} to {self.seed}, "
-                        f"the last one {net}; try --seed {self.seed + 1}"
+                        f"{self.board.name}: nextpnr itself blocked the net {net} with seed {self.seed}; "
+                        f"try seed {self.seed + 1}"
                     ) from None
             self.seed += 1
             arguments[position] = str(self.seed)

@@ -111,7 +111,7 @@ def _build(
     if known is not None and known["config"] == config.to_dict() and known["seed"] == point.seed:
         return replace(point, report=known)
     try:
-        report = build(replace(board, config=config), target, seed=point.seed, progress=progress,
+        report = build(replace(board, config=config), target, seed=point.seed, tries=1, progress=progress,
                        allow_timing_failure=True, design=design)  # fmt: skip
     except BuildError as error:
         return replace(point, error=str(error))
