@@ -17,7 +17,9 @@ goes to 1, where the network is the one of inference.
 What the paper leaves open is set here: between two levels the nearest is taken, the smaller at a tie, so that delta is
 1/2 at 2 bits and half the least level at more (a parameter); weights, which have no batch norm in front, are first
 divided by `WEIGHT_RANGE` times their mean magnitude, a constant in the backward pass, because a fresh layer's weights
-would all be 0 otherwise; the schedule of alpha is `alpha_schedule`.
+would all be 0 otherwise; the schedule of alpha is `alpha_schedule`; batch norms in front of a max pool start where the
+activation behind it is in the middle of its levels, worth 1 to 2 points on the digits (`methods.Method.initialise`);
+the loss sees the logits of a 1-bit last layer times a smaller factor than others (`train`).
 """
 
 from itertools import pairwise

@@ -9,6 +9,7 @@ Throughout, ``n`` is ``2**bits - 1`` and 32 bits means "left as float". What the
 `conventions.Conventions`; by default rounding is half to even and the sign of zero is plus.
 """
 
+import math
 import numbers
 from typing import Any
 
@@ -129,13 +130,13 @@ def _squashed(weight: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor,
         rows = _vectors(squashed)
         largest = torch.maximum(rows.amax(1), -rows.amin(1))
         peak = largest.amax()
-    return squashed, torch.where(peak > 0, peak, torch.ones_like(peak)), largest
+    return squashed, torch.where(peak > 0, peak, 1.0), largest
 
 
 def _half_codes(squashed: Tensor, peak: Tensor, n: int, conventions: Conventions) -> Tensor:
     """``round(n (tanh w / (2 max |tanh w|) + 1/2)) - n / 2``, half of the odd codes, in a new tensor."""
     factor = 0.5 * n / peak
-    if not (factor.is_meta or bool(torch.isfinite(factor).all())):
+    if not (factor.is_meta or float(factor.amax()) < math.inf):
         # Subnormal weights, whose reciprocal overflows: a power of two changes nothing else.
         squashed = squashed * 2.0**64
         factor = 0.5 * n / (peak * 2.0**64)
@@ -198,10 +199,9 @@ class _MultibitWeight(Function):
             # Both are dense with the same strides, so that vectors over their storage pair up.
             flat, values = _vectors(result), _vectors(squashed)
             rows = torch.nonzero(largest >= peak).flatten()
-            found = values[rows]
-            signs = torch.where(found.abs() >= peak, found.sign(), 0.0)
-            share = torch.dot(flat.view(-1), values.view(-1)) / peak / signs.count_nonzero().clamp(min=1)
-            flat[rows] -= signs * share
+            signs = (values[rows] / peak).trunc_()      # 0 but for those of magnitude 1
+            share = torch.dot(flat.view(-1), values.view(-1)) / peak / signs.count_nonzero()
+            flat.index_add_(0, rows, signs.mul_(share), alpha=-1)
         return torch.ops.aten.tanh_backward.grad_input(result, squashed, grad_input=result), None, None
 
 
@@ -322,7 +322,7 @@ def _integer_gradient(grad: Tensor, bits: int, generator: torch.Generator | None
     if grad.dim() > 1:
         peak = peak.amax(dim=tuple(range(1, grad.dim())), keepdim=True)
     # A sample whose gradient is all zero has scale 0, so its value is 0 whatever its codes are.
-    scaled = torch.div(grad, torch.where(peak > 0, peak, torch.ones_like(peak))).mul_(0.5).add_(0.5).mul_(n)
+    scaled = torch.div(grad, torch.where(peak > 0, peak, 1.0)).mul_(0.5).add_(0.5).mul_(n)
     if conventions.gradient_noise:
         device = grad.device if generator is None else generator.device
         noise = torch.rand(grad.shape, generator=generator, device=device, dtype=grad.dtype)
