@@ -30,10 +30,11 @@ BOARD = Board(
     resources=Resources(lut=8640, flip_flops=6480, block_ram=26, block_ram_bits=18_432),
     bitstream="top.fs",
     programmers=(("openFPGALoader", "-b", "tangnano9k"),),
-    tool_options=(("synth_opts", "-nowidelut"),),
+    # Not yosys' own ALU chains: beside those of the elements they leave the flip-flops no room.
+    tool_options=(("synth_opts", "-nowidelut -noalu"),),
     config=FabricConfig(
         name="tang_nano_9k",
-        rows=2,
+        rows=3,
         columns=8,
         lanes=64,
         row_wrap=False,
