@@ -80,6 +80,6 @@ def test_the_committed_table_is_of_this_configuration(name):
     (row,) = rows
     assert row[1] == board.device
     assert row[2] == f"{config.rows} × {config.columns} × {config.lanes}"
-    assert row[7] == f"{board.clock_hz / 1e6:g}"
+    assert row[8] == f"{board.clock_hz / 1e6:g}"
     if board.toolchain == "nextpnr":
-        assert float(row[8]) >= float(row[7])
+        assert float(row[9]) >= float(row[8])
