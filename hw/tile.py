@@ -206,7 +206,7 @@ class Tile(wiring.Component):
     def _strobe(self, m: Module, chosen: Value, name: str) -> Value:
         """Whether `_host_word` is to be written into the memory that the host's word ``chosen``."""
         late = program_latency(self.config.technology) - 1
-        return delay(m, chosen & (self.host.tile == 0), late, name=name, reset=True)
+        return delay(m, chosen & (self.host.tile == 0), late, name=name)
 
     def _pass_on(self, m: Module) -> None:
         """Registers towards the next tile."""
