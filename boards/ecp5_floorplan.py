@@ -28,6 +28,7 @@ __all__ = ["Floorplan", "LogicGrid", "place_elements"]
 CELLS_PER_TILE = 8
 Cells = dict[str, dict[str, Any]]
 Chain = dict[int, str]
+Places = dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ _CHAIN = re.compile(r"\.tile_(\d+)\.element_(\d+)_(\d+)\.chain_(\d+)_(\d+)$")
 
 
 def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
-    """Place the chains of all elements and the registers behind them, in place; returns how many cells are placed.
+    """Place the chains of all elements, the registers behind them and the memories of their columns, in place.
+
+    Returns how many cells are placed.
 
     Raises `BuildError` when the plan does not fit the device or the array.
     """
@@ -123,24 +126,15 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
             start = (grid.columns[x + dx], grid.rows[y + dy], 0)
             net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
     choose_pins(cells, combs, registers)
-    memories = _place_memories(cells, grid, columns, lines, block)
-    return len(combs) + len(registers) + memories
-
-
-def _place_memories(cells: Cells, grid: LogicGrid, columns: "Places", lines: "Places", block: tuple[int, int]) -> int:
-    middles = {
-        (tile, column): (grid.columns[x + block[0] // 2], sum(rows := [
-            grid.rows[y] for (other, _), y in lines.items() if other == tile]) // len(rows))
-        for (tile, column), x in columns.items()
-    }  # fmt: skip
+    middles = {}
+    for tile, column in columns:
+        rows = [grid.rows[y] for (other, _), y in lines.items() if other == tile]
+        middles[tile, column] = grid.columns[columns[tile, column] + block[0] // 2], sum(rows) // len(rows)
     middle = grid.columns[len(grid.columns) // 2], grid.rows[len(grid.rows) // 2]
-    placed = place_memories(cells, grid.memories, middles, middle)
-    for name, (column, row, number) in placed.items():
-        cells[name]["attributes"]["BEL"] = f"X{column}/Y{row}/EBR{number}"
-    return len(placed)
-
-
-Places = dict[tuple[int, int], int]
+    memories = place_memories(cells, grid.memories, middles, middle)
+    for name, (x, y, number) in memories.items():
+        cells[name]["attributes"]["BEL"] = f"X{x}/Y{y}/EBR{number}"
+    return len(combs) + len(registers) + len(memories)
 
 
 def _places(plan: Floorplan, grid: LogicGrid, counts: list[int]) -> tuple[Places, Places, tuple[int, int]]:
