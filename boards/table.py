@@ -1,6 +1,6 @@
 """The table of `boards/README.md`, made from build reports.
 
-for b in icebreaker hx8k_evn ulx3s_85f tang_nano_9k tang_nano_20k arty_a7; do dorefabric build $b -o build/$b; done
+for b in icebreaker hx8k_evn tang_nano_9k tang_nano_20k arty_a7; do dorefabric build $b -o build/$b; done
 python -m dorefabric.boards.table build/*/report.json --update boards/README.md
 """
 

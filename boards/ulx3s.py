@@ -1,7 +1,8 @@
 """Radiona ULX3S with a Lattice LFE5U-12F, -25F, -45F or -85F: 25 MHz, FT231X.
 
-The 85F is placed and routed; the smaller parts are sized by the area model and not placed yet. The open tools see the
-same die in 12F and 25F; the configuration of the 12F stays within what Lattice sells as one.
+The array of the 85F has been routed with other clocks (`boards/README.md`); the smaller parts are sized by the area
+model. The open tools see the same die in 12F and 25F; the configuration of the 12F stays within what Lattice sells as
+one.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +29,6 @@ def _board(
     clock_hz: int,
     floorplan: Floorplan,
     feature_depth: int = 1024,
-    routed: bool = False,
 ) -> Board:
     """``rows`` × ``columns`` × 64 lanes on the part of that size."""
 
@@ -58,7 +58,7 @@ def _board(
         ),
         tie_high=(("esp32", "gpio0"),),
         floorplan=floorplan,
-        routed=routed,
+        routed=False,
         config=FabricConfig(
             name=name,
             rows=rows,
@@ -88,6 +88,6 @@ BOARDS = (
            floorplan=Floorplan(tiles=((1, 2), (), (0, 3)), band=4)),
     _board("45F", lut=43_848, block_ram=108, rows=5, columns=32, clock_hz=50_000_000,
            floorplan=Floorplan(tiles=((1, 2, 3), (), (0, 5, 4), (7, 6)), band=6)),
-    _board("85F", lut=83_640, block_ram=208, rows=5, columns=64, clock_hz=95_000_000, routed=True,
+    _board("85F", lut=83_640, block_ram=208, rows=5, columns=64, clock_hz=87_500_000,
            floorplan=Floorplan(tiles=((2, 3, 4, 5), (1, 0, 7, 6), (), (14, 15, 8, 9), (13, 12, 11, 10)), band=5)),
 )  # fmt: skip
