@@ -1,4 +1,4 @@
-"""Supported boards: each is data, a platform and a configuration that has been shown to route."""
+"""Supported boards: each is data, a platform and a configuration; `Board.routed` tells whether that has been routed."""
 
 from . import arty_a7, hx8k_evn, icebreaker, tang_nano_9k, tang_nano_20k, ulx3s
 from .board import Board, BoardError
