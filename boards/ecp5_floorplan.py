@@ -186,6 +186,8 @@ def _place_chain(cells: Cells, chain: Chain, start: Site, net: int, registers_of
         whole = cells.pop(name)
         for half in (0, 1):
             position = 2 * index + half
+            if half and index == len(chain) - 1 and whole["connections"].get("S1", ["x"]) == ["x"]:
+                break  # nothing comes out of the last half: a chain of an odd number of cells
             site = (start[0] + position // CELLS_PER_TILE, start[1], position % CELLS_PER_TILE)
             carry_in = carry
             if half:

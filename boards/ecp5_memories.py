@@ -29,7 +29,7 @@ def place_memories(
 
     ``columns`` has for each (tile, column) the place in the middle of its elements, x and y. The sum of the squared
     distances is the least. Two block RAMs of a device are not among the ``sites``: when there are fewer of these than
-    memories, the last of the others are left to the placer, and nothing is placed when there are too few for the columns.
+    memories, the last of the others are the placer's, and nothing is placed when there are too few for the columns.
     """
     wanted: dict[str, Point] = {}
     others = []

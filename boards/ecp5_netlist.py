@@ -45,7 +45,7 @@ def open_carry_ends(cells: Cells) -> int:
 
     nextpnr adds a cell to a chain whose first carry input is a constant, and one where the last carry output has a
     net. The first cell of `dorefabric.hw.ecp5_chain.CarryChain` never looks at its carry input, and nothing reads the
-    last output, but yosys ties the one to 0 and gives the other a net.
+    last output, but yosys ties the one to 0 and gives the other a net, as it does to every sum that nothing reads.
     """
     chain_cells = [cell for cell in cells.values() if cell["type"] == "CCU2C"]
     read = {bit for cell in cells.values() for port, bits in cell["connections"].items()
@@ -58,9 +58,10 @@ def open_carry_ends(cells: Cells) -> int:
             chains += 1
             if int(cell["parameters"]["INIT0"], 2) in (START, START_GATED, END):
                 cell["connections"]["CIN"] = ["x"]
-        carry_out = cell["connections"].get("COUT") or ["x"]
-        cell["port_directions"]["COUT"] = "output"
-        cell["connections"]["COUT"] = carry_out if carry_out[0] in read else ["x"]
+        for port in ("COUT", "S0", "S1"):
+            output = cell["connections"].get(port) or ["x"]
+            cell["port_directions"][port] = "output"
+            cell["connections"][port] = output if output[0] in read else ["x"]
     return chains
 
 

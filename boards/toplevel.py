@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import Out
 
 from .board import Board
-from .clocking import Ice40Pll
+from .clocking import Ecp5Pll, Ice40Pll
 
 __all__ = ["RESET_SECONDS", "BoardTop", "ClockReset"]
 
@@ -20,23 +20,34 @@ configuration (IceStorm issue 76); 20 leaves a margin and costs nothing elsewher
 class ClockReset(wiring.Component):
     """Makes the circuit's clock and reset from the board's input clock.
 
-    The clock comes from the board's phase-locked loop if it has one; reset is held until the loop is locked
-    and `RESET_SECONDS` have passed, and again whenever lock is lost. It changes synchronously with the clock.
+    The clock comes from the board's phase-locked loop if it has one. Reset is held until the loop is locked and
+    `RESET_SECONDS` have passed, and again whenever lock is lost; it changes synchronously with the clock.
+
+    On ECP5 the clock itself is held, by the gate that every global clock passes, and there is no reset: registers have
+    their first values from the configuration, and a net to all of them would take wires that an array needs, and be its
+    slowest path. When lock is lost the clock stops, and the circuit goes on where it was.
 
     Members
     -------
-    clock, reset : Out(1)
+    clock : Out(1)
+    reset : Out(1); 0 where the clock is gated
+
+    Attributes
+    ----------
+    gated : bool
+        Whether the clock is held instead of reset.
     """
 
     def __init__(self, board: Board) -> None:
-        super().__init__({"clock": Out(1), "reset": Out(1, init=1)})
+        super().__init__({"clock": Out(1), "reset": Out(1)})
         self._board = board
+        self.gated = isinstance(board.pll, Ecp5Pll)
 
     def elaborate(self, platform: Any) -> Module:
         board = self._board
         m = Module()
         pin = platform.request(board.clock, dir="-")
-        clock = self.clock
+        clock = Signal()
         locked = Signal()
         if isinstance(board.pll, Ice40Pll) and board.pll.pad:
             # The pad belongs to the loop: no input buffer may sit between.
@@ -62,7 +73,10 @@ class ClockReset(wiring.Component):
             m.d.start += ready.eq(1)
         with m.Else():
             m.d.start += timer.eq(timer + 1)
-        m.d.comb += self.reset.eq(~ready)
+        if self.gated:
+            m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=ready, o_CLKO=self.clock)
+        else:
+            m.d.comb += [self.clock.eq(clock), self.reset.eq(~ready)]
         return m
 
 
@@ -88,8 +102,10 @@ class BoardTop(wiring.Component):
         board, design = self._board, self._design
         m = Module()
         m.submodules.clock = clock = ClockReset(board)
-        m.domains.sync = ClockDomain("sync")
-        m.d.comb += [ClockSignal("sync").eq(clock.clock), ResetSignal("sync").eq(clock.reset)]
+        m.domains.sync = ClockDomain("sync", reset_less=clock.gated)
+        m.d.comb += ClockSignal("sync").eq(clock.clock)
+        if not clock.gated:
+            m.d.comb += ResetSignal("sync").eq(clock.reset)
         m.submodules.design = design
 
         uart = platform.request(*board.uart, dir="-")

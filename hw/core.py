@@ -82,12 +82,16 @@ class Core(wiring.Component):
 
         # Control. The feeder is at cycle ``sums``; each signal is delayed to where the array or the drain uses it.
         late = times.accumulate - times.sums
-        enable = delay(m, feeder.enable, late, name="enable", reset=True)
         level = delay(m, feeder.level, times.drain - 1 - times.sums, name="level", reset=True)
-        clear = Signal(init=1)
-        level_late = delay(m, level, times.accumulate - (times.drain - 1), name="level_late", reset=True)
-        with m.If(enable):
-            m.d.sync += clear.eq(level_late != 0)  # the step after the last one of a tile starts from zero
+        # For fast clocks, what elements look at comes from a register of its own, which can lie near them.
+        ahead = program_latency(config.technology) - 1
+        enabled = delay(m, feeder.enable, late - ahead, name="enabled", reset=True)
+        level_late = delay(m, level, times.accumulate - (times.drain - 1) - ahead, name="level_late", reset=True)
+        clears = Signal(init=1)
+        with m.If(enabled):
+            m.d.sync += clears.eq(level_late != 0)  # the step after the last one of a tile starts from zero
+        enable = delay(m, enabled, ahead, name="enable", reset=True)
+        clear = delay(m, clears, ahead, name="clear")
         m.d.comb += [
             array.control.weight_address.eq(
                 delay(m, feeder.weight_address, times.weight_address - times.sums, name="weight_address")
@@ -112,7 +116,7 @@ class Core(wiring.Component):
 
         # Results.
         m.d.comb += [
-            writer.level.eq(delay(m, level, times.bits - 2 - (times.drain - 1), name="level_writer", reset=True)),
+            writer.level.eq(delay(m, level, times.bits - 1 - ahead - times.drain, name="level_writer", reset=True)),
             writer.bits.eq(array.bits),
             writer.prepare.eq(sequencer.prepare),
             writer.prepare_first.eq(sequencer.prepare_first),
@@ -130,26 +134,32 @@ class Core(wiring.Component):
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()
+        # What is written goes through a register of its own for fast clocks.
+        late = program_latency(config.technology) - 1
+        written = delay(m, access.offset, late, name="written_offset")
+        written_data = delay(m, access.data, late, name="written_data")
         m.d.comb += [
             sequencer.access.eq(access),
             idle_write.eq(access.write & ~sequencer.busy),
-            taps.write_address.eq(access.offset),
-            taps.write_data.eq(access.data),
-            taps.write_enable.eq(access.space.taps & idle_write),
+            taps.write_address.eq(written),
+            taps.write_data.eq(written_data),
+            taps.write_enable.eq(delay(m, access.space.taps & idle_write, late, name="taps_write", reset=True)),
         ]
 
         piece_bits, row_bits = ceil_log2(config.bus_words), ceil_log2(config.rows)
         column_bits, tile_bits = ceil_log2(config.tile_columns), ceil_log2(config.tiles)
         piece = access.offset[:piece_bits]
 
-        word = access.offset[piece_bits:]
+        word, written_word = access.offset[piece_bits:], written[piece_bits:]
         bank, address = word[:row_bits], word[row_bits:]
         m.d.comb += [
-            features.host.valid.eq(access.space.features & idle_write),
-            features.host.address.eq(address),
-            features.host.bank.eq(bank),
-            features.host.piece.eq(piece),
-            features.host.data.eq(access.data),
+            features.host.valid.eq(
+                delay(m, access.space.features & idle_write, late, name="features_write", reset=True)
+            ),
+            features.host.address.eq(written_word[row_bits:]),
+            features.host.bank.eq(written_word[:row_bits]),
+            features.host.piece.eq(written[:piece_bits]),
+            features.host.data.eq(written_data),
             feeder.host_read.eq(copier.busy | (access.space.features & ~sequencer.busy)),
             feeder.host_address.eq(Mux(copier.busy, copier.address, address)),
             feeder.host_bank.eq(Mux(copier.busy, copier.bank, bank)),
@@ -162,7 +172,6 @@ class Core(wiring.Component):
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)
         entry = Mux(to_thresholds, offset, offset[piece_bits:])
         host_write = Signal.like(array.host)
-        late = program_latency(config.technology) - 1  # a register of its own for fast clocks
         m.d.comb += Value.cast(array.host).eq(delay(m, host_write, late, name="host_write", reset=True))
         m.d.comb += [
             host_write.weight.eq(

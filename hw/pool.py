@@ -11,6 +11,7 @@ from .config import FabricConfig
 from .descriptor import field_widths
 from .memory import BlockMemory
 from .pipeline import delay
+from .timing import program_latency
 
 __all__ = ["RunningMaximum", "running_maximum"]
 
@@ -30,11 +31,12 @@ class RunningMaximum(wiring.Component):
     The planes of the maximum so far are in a memory addressed by plane and slot. As long as a new code's bits equal
     those of the maximum, the comparison is *open*; the first difference decides which of the two the lower planes are
     taken from. Latency 1 from ``bits`` to ``maximum``; throughput: one slot of ``columns`` bits a cycle, and the same
-    plane and slot again after at least four cycles. A *slot* is a row here: cycles without ``valid`` are passed over.
+    plane and slot again after at least 3 + `program_latency` cycles. A *slot* is a row here: cycles without ``valid``
+    are passed over.
 
     Members
     -------
-    plane, slot : In; one cycle before their bits
+    plane, slot : In; `program_latency` cycles before their bits
     first_plane, first_position, valid : In; with the bits. The first position ignores the memory.
     bits : In, ``columns`` bits
     maximum : Out, ``columns`` bits; one cycle later
@@ -57,6 +59,7 @@ class RunningMaximum(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         columns, slots = self.config.columns, self.config.row_slots
+        latency = program_latency(self.config.technology)
         address = Cat(self.slot, self.plane)
         # A few words that are worth a block RAM where there are no others.
         m.submodules.planes = planes = BlockMemory(
@@ -76,7 +79,7 @@ class RunningMaximum(wiring.Component):
                 m.d.sync += register.eq(ring)
             ring = register
         m.d.comb += [
-            best.eq(Mux(self.first_position, 0, planes.read_data)),
+            best.eq(Mux(self.first_position, 0, delay(m, planes.read_data, latency - 1, name="planes_register"))),
             equal_before.eq(ring[:columns] | self.first_plane.replicate(columns)),
             larger_before.eq(ring[columns:]),
         ]
@@ -93,7 +96,7 @@ class RunningMaximum(wiring.Component):
         m.d.comb += [
             self.maximum.eq(maximum),
             planes.read_address.eq(address),
-            planes.write_address.eq(delay(m, address, 2, name="address")),
+            planes.write_address.eq(delay(m, address, 1 + latency, name="address")),
             planes.write_enable.eq(delay(m, self.valid, 1, name="valid", reset=True)),
             planes.write_data.eq(maximum),
         ]

@@ -15,7 +15,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
 from .threshold import ThresholdUnit
-from .timing import program_latency, weight_latency
+from .timing import memory_latency, program_latency
 from .twin_memory import TwinMemory
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
@@ -181,7 +181,7 @@ class Tile(wiring.Component):
         return units
 
     def _weights(self, m: Module, platform: object, index: int) -> Signal:
-        """The weight word of a column, `weight_latency` cycles after its address."""
+        """The weight word of a column, `memory_latency` cycles after its address."""
         config, control, host = self.config, self.control, self.host
         width = min(32, config.lanes)
         word = Signal(config.lanes, name=f"weights_{index}")
@@ -196,7 +196,7 @@ class Tile(wiring.Component):
                 memory.write_data.eq(self._host_word.data),
                 word.word_select(piece, width).eq(memory.read_data),
             ]
-        return delay(m, word, weight_latency(config.technology) - 1, name=f"weights_{index}_register")
+        return delay(m, word, memory_latency(config.technology) - 1, name=f"weights_{index}_register")
 
     @property
     def _host_word(self) -> Signal:

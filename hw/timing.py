@@ -42,11 +42,10 @@ __all__ = [
     "program_latency",
     "rotate_latency",
     "store_cycles",
-    "weight_latency",
 ]
 
 def program_latency(technology: str) -> int:
-    """Cycles from address to data of the program and tap memories: with an output register for fast clocks."""
+    """Cycles from address to data of control's and the pool's memories: with an output register for fast clocks."""
     return 2 if technology == "ecp5" else 1
 
 
@@ -71,11 +70,6 @@ def memory_latency(technology: str) -> int:
     stands where the data is used.
     """
     return {"ice40": 1, "gowin": 1, "ecp5": 3}.get(technology, 2)
-
-
-def weight_latency(technology: str) -> int:
-    """The same for the weight memory, whose word goes straight to the registers of the elements."""
-    return min(2, memory_latency(technology))
 
 
 def captures_early(technology: str) -> bool:
@@ -112,7 +106,6 @@ class Pipeline:
 
     sums: int
     memory: int
-    weight_memory: int
     activations: int
     accumulate: int
     drain: int
@@ -121,13 +114,13 @@ class Pipeline:
     @classmethod
     def of(cls, config: FabricConfig) -> "Pipeline":
         sums = program_latency(config.technology) + 2
-        memory, weight_memory = memory_latency(config.technology), weight_latency(config.technology)
+        memory = memory_latency(config.technology)
         activations = sums + 2 + memory + rotate_latency(config.rows)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
         # The results' turn comes two cycles before the end of a comparison, a cycle after the capture or two.
         drain = accumulate + 3 + captures_early(config.technology) - config.threshold_latency
         bits = drain + config.threshold_latency + config.tiles - 1
-        return cls(sums, memory, weight_memory, activations, accumulate, drain, bits)
+        return cls(sums, memory, activations, accumulate, drain, bits)
 
     @property
     def hold(self) -> int:
@@ -145,7 +138,7 @@ class Pipeline:
     @property
     def weight_address(self) -> int:
         """Cycle in which tile 0 addresses its weight memory."""
-        return self.activations - self.weight_memory
+        return self.activations - self.memory
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Writer: pools the code bits and stores them into the feature memory, where the next layer finds them."""
 
+from types import SimpleNamespace
+
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -11,6 +13,7 @@ from .features import store_layout
 from .pipeline import delay
 from .pool import RunningMaximum
 from .slots import SlotCounter
+from .timing import program_latency
 
 __all__ = ["Writer"]
 
@@ -27,7 +30,7 @@ class Writer(wiring.Component):
     descriptor : In
     prepare : In; set for planes cycles before ``start``, with ``prepare_first`` in the first of them
     start : In; a descriptor begins
-    level : In; `Level` of a tile of results, two cycles before its first bits, else 0
+    level : In; `Level` of a tile of results, 1 + `program_latency` cycles before its first bits, else 0
     bits : In, ``columns`` bits of a slot
     store : Out; `features.store_layout`, two cycles after the address of the slot, one after its bits
     done : Out; in the cycle before the last store of the descriptor is in memory
@@ -54,13 +57,21 @@ class Writer(wiring.Component):
         rows, rows_bits = config.rows, ceil_log2(config.rows)
         segment_bits = ceil_log2(config.segments)
 
+        # The pool's memory is addressed by the counter itself, all else looks at it one cycle before the bits.
+        m.submodules.slots = counter = SlotCounter(config)
+        m.d.comb += [counter.start.eq(self.level != 0), counter.planes.eq(d.planes)]
+        ahead = program_latency(config.technology) - 1
+        slots = SimpleNamespace(**{
+            name: delay(m, getattr(counter, name), ahead, name=f"slots_{name}", reset=True)
+            for name in ("start", "row", "row_ends", "complete", "first_plane", "last_slot", "last")
+        })  # fmt: skip
+
         # One cycle before the bits: slot, and address of its pixel.
-        m.submodules.slots = slots = SlotCounter(config)
         level = Signal(LEVEL_BITS, reset_less=True)
         first_position = Signal(reset_less=True)
-        m.d.comb += [slots.start.eq(self.level != 0), slots.planes.eq(d.planes)]
+        level_of_tile = delay(m, self.level, ahead, name="level_of_tile")
         with m.If(slots.start):
-            m.d.sync += [level.eq(self.level), first_position.eq(level != Level.POOL)]
+            m.d.sync += [level.eq(level_of_tile), first_position.eq(level != Level.POOL)]
         with m.If(self.start):
             m.d.sync += level.eq(Level.END)  # whatever comes next is a first pool position
 
@@ -145,8 +156,8 @@ class Writer(wiring.Component):
 
         m.submodules.pool = pool = RunningMaximum(config)
         m.d.comb += [
-            pool.plane.eq(slots.plane),
-            pool.slot.eq(slots.row),
+            pool.plane.eq(counter.plane),
+            pool.slot.eq(counter.row),
             pool.first_plane.eq(delay(m, slots.first_plane, 1, name="first_plane")),
             pool.first_position.eq(delay(m, first_position, 1, name="first_position_late")),
             pool.valid.eq(delay(m, slots.row_ends, 1, name="row_ends", reset=True)),

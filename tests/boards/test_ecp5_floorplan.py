@@ -118,17 +118,14 @@ def test_chains_lie_side_by_side() -> None:
     assert [each["FCI"] for each in half[1:]] == [each["FCO"] for each in half[:-1]]
 
 
-MEMORY_COLUMNS = (10, 40, 70, 100)
-
-
-@pytest.mark.parametrize("rows", [(22, 46, 82), (22, 46, 70, 82)])
-def test_memories_lie_near_those_that_they_are_for(rows: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("count", "rows"), [(4, (22, 46, 82)), (10, (22, 46, 70, 82))])
+def test_memories_lie_near_those_that_they_are_for(count: int, rows: tuple[int, ...]) -> None:
     cells = netlist(tiles=2, rows=2, columns=2)
     names = [f"array.tile_{tile}.weights_{column}_{piece}.storage.0.0" for tile, column, piece in
              product((0, 1), (0, 1), (0, 1))] + [f"array.tile_{tile}.threshold_memory_0.block_ram" for tile in (0, 1)]
     others = ["features.bank_0.storage.0.0", "program.storage.0.0", "taps.storage.0.0"]
     cells |= {name: {"type": "DP16KD", "attributes": {}, "connections": {}} for name in [*names, *others]}
-    sites = [(x, y, x // 2 % 4) for x in MEMORY_COLUMNS for y in rows]
+    sites = [(x, y, x // 2 % 4) for x in range(10, 110, 100 // count) for y in rows]
     plan = Floorplan(tiles=((0,), (), (1,)), band=5)
     place_elements(cells, LogicGrid(GRID.columns, GRID.rows, tuple(sites)), plan)
     bels = {name: cells[name]["attributes"].get("BEL") for name in [*names, *others]}

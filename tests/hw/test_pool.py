@@ -8,12 +8,15 @@ from simulate import simulate
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.pool import RunningMaximum, running_maximum
 from dorefabric.hw.slots import drain_slots
+from dorefabric.hw.timing import program_latency
 
 
+@pytest.mark.parametrize("technology", ["generic", "ecp5"])
 @pytest.mark.parametrize(("rows", "planes"), [(1, 1), (4, 1), (4, 3), (8, 2), (16, 8)])
-def test_maximum_over_positions(rows: int, planes: int) -> None:
+def test_maximum_over_positions(rows: int, planes: int, technology: str) -> None:
     rng = random.Random(rows * planes)
-    config = FabricConfig(rows=rows, columns=4, lanes=8, tile_columns=4)
+    config = FabricConfig(rows=rows, columns=4, lanes=8, tile_columns=4, technology=technology)
+    latency = program_latency(technology)
     component = RunningMaximum(config)
     slots = config.drain_slots
     # codes[window][position][slot][column]
@@ -27,12 +30,12 @@ def test_maximum_over_positions(rows: int, planes: int) -> None:
         expected.append(sum((value >> plane & 1) << c for c, value in enumerate(best)))
 
     async def bench(ctx) -> None:
-        ahead = [*cycles, cycles[-1], cycles[-1]]
+        ahead = [*cycles, *([cycles[-1]] * (latency + 1))]
         for number, (_, plane, slot, _) in enumerate(ahead):
             ctx.set(component.plane, plane)
             ctx.set(component.slot, slot)
-            if 0 < number <= len(cycles):
-                position, level, earlier, window = cycles[number - 1]
+            if latency <= number < latency + len(cycles):
+                position, level, earlier, window = cycles[number - latency]
                 ctx.set(component.valid, 1)
                 ctx.set(component.first_plane, level == planes - 1)
                 ctx.set(component.first_position, position == 0)
@@ -41,4 +44,4 @@ def test_maximum_over_positions(rows: int, planes: int) -> None:
             await ctx.tick()
 
     simulate(component, bench)
-    assert got[2:] == expected
+    assert got[1 + latency :] == expected

@@ -36,5 +36,5 @@ def test_a_loop_that_never_runs_takes_the_fetch(name: str) -> None:
 
 def test_pipeline_of_a_small_ice40() -> None:
     config = FabricConfig(rows=4, columns=4, lanes=32, tile_columns=4, technology="ice40")
-    expected = Pipeline(sums=3, memory=1, weight_memory=1, activations=7, accumulate=9, drain=8, bits=12)
+    expected = Pipeline(sums=3, memory=1, activations=7, accumulate=9, drain=8, bits=12)
     assert Pipeline.of(config) == expected

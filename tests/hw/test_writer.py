@@ -9,6 +9,7 @@ from simulate import simulate
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.descriptor import Level
 from dorefabric.hw.slots import drain_slots
+from dorefabric.hw.timing import program_latency
 from dorefabric.hw.writer import Writer
 
 
@@ -31,10 +32,12 @@ def expected_stores(config: FabricConfig, d: dict[str, int], bits: list[list[int
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("technology", ["generic", "ecp5"])
 @pytest.mark.parametrize(("rows", "lanes"), [(1, 8), (2, 8), (4, 4 * 8), (8, 16)])
-def test_stores(rows: int, lanes: int, seed: int) -> None:
+def test_stores(rows: int, lanes: int, technology: str, seed: int) -> None:
     rng = random.Random(1000 * rows + lanes + seed)
-    config = FabricConfig(rows=rows, columns=8, lanes=lanes, tile_columns=8, feature_depth=256)
+    config = FabricConfig(rows=rows, columns=8, lanes=lanes, tile_columns=8, feature_depth=256, technology=technology)
+    ahead = 1 + program_latency(technology)
     component = Writer(config)
     d = random_descriptor(config, rng) | {"pool_taps": 1, "out_segment": rng.randrange(8)}
     d["out_group_step"] = d["out_stride"] * d["out_pixel_step"] % 256
@@ -54,13 +57,13 @@ def test_stores(rows: int, lanes: int, seed: int) -> None:
         ctx.set(component.start, 1)
         await ctx.tick()
         ctx.set(component.start, 0)
-        # Levels come two cycles before the bits of their tile.
+        # Levels come some cycles before the bits of their tile.
         level_at, bits_at, cycle = {}, {}, 0
         for level, drain, gap in zip(levels, bits, gaps, strict=True):
             level_at[cycle] = level
-            bits_at |= {cycle + 2 + index: word for index, word in enumerate(drain)}
+            bits_at |= {cycle + ahead + index: word for index, word in enumerate(drain)}
             cycle += length + gap
-        for now in range(cycle + 6):
+        for now in range(cycle + ahead + 4):
             ctx.set(component.level, level_at.get(now, 0))
             ctx.set(component.bits, bits_at.get(now, 0))
             if ctx.get(component.store.valid):
