@@ -16,10 +16,12 @@ import re
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .ecp5_memories import place_memories
+from .ecp5_operands import Row, place_activations
 from .ecp5_pins import Site, choose_pins
 from .tools import BuildError
 
@@ -97,7 +99,7 @@ _CHAIN = re.compile(r"\.tile_(\d+)\.element_(\d+)_(\d+)\.chain_(\d+)_(\d+)$")
 
 
 def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
-    """Place the chains of all elements, the registers behind them and the memories of their columns, in place.
+    """Place the chains of all elements, the registers behind and before them, and the memories, in place.
 
     Returns how many cells are placed.
 
@@ -119,12 +121,19 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
     net = _first_free_net(cells)
     combs: dict[str, Site] = {}
     registers: dict[str, Site] = {}
+    elements_of: dict[str, tuple[int, int, int]] = {}
     for tile, column, row in sorted(elements):
         chains = elements[tile, column, row]
         x, y = columns[tile, column], lines[tile, row]
         for number, (dx, dy) in _shelves({n: len(chain) for n, chain in chains.items()}, block).items():
             start = (grid.columns[x + dx], grid.rows[y + dy], 0)
             net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
+        elements_of |= {name: (tile, row, column) for name in islice(combs, len(elements_of), None)}
+    free = _free_tiles(grid, columns, lines, block, {site[:2] for site in combs.values()})
+    activations = place_activations(cells, elements_of, free)
+    for name, site in activations.items():
+        cells[name]["attributes"]["BEL"] = _bel(site, "FF")
+    registers |= activations
     choose_pins(cells, combs, registers)
     middles = {}
     for tile, column in columns:
@@ -157,6 +166,22 @@ def _places(plan: Floorplan, grid: LogicGrid, counts: list[int]) -> tuple[Places
                 y_of[tile, row] = y + row * height // rows
         y += height if line else len(grid.rows) - down * height
     return x_of, y_of, (width // (across * columns), height // rows)
+
+
+def _free_tiles(
+    grid: LogicGrid, columns: Places, lines: Places, block: tuple[int, int], taken: set[tuple[int, int]]
+) -> dict[Row, list[tuple[int, int]]]:
+    """For each row of a column tile the logic tiles between its chains, those in the middle first."""
+    free: dict[Row, list[tuple[int, int]]] = {}
+    last = max(column for _, column in columns)
+    for tile, row in lines:
+        first, end = columns[tile, 0], columns[tile, last] + block[0]
+        across = [grid.columns[x] for x in range(first, end)]
+        down = [grid.rows[lines[tile, row] + y] for y in range(block[1])]
+        middle = across[0] + across[-1]
+        places = [(x, y) for x in across for y in down if (x, y) not in taken]
+        free[tile, row] = sorted(places, key=lambda place: (abs(2 * place[0] - middle), place))
+    return free
 
 
 def _shelves(lengths: dict[int, int], block: tuple[int, int]) -> dict[int, tuple[int, int]]:

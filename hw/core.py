@@ -52,7 +52,7 @@ class Core(wiring.Component):
         m.submodules.writer = writer = Writer(config)
         m.submodules.taps = taps = BlockMemory(width=32, depth=config.tap_depth)
         m.submodules.copier = copier = Copier(config)
-        self._host(m, sequencer, feeder, features, rotate, array, taps, copier)
+        self._host(m, sequencer, feeder, features, array, taps, copier)
 
         m.d.comb += self.busy.eq(sequencer.busy)
         for unit in (feeder, drain, writer):
@@ -77,7 +77,10 @@ class Core(wiring.Component):
             rotate.words.eq(features.words),
             rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
             rotate.valid.eq(delay(m, feeder.valid, times.memory, name="valid")),
-            array.activations.eq(rotate.activations),
+            # For fast clocks from registers of their own, which can lie among the elements.
+            Value.cast(array.activations).eq(
+                delay(m, rotate.activations, program_latency(config.technology) - 1, name="activations")
+            ),
         ]
 
         # Control. The feeder is at cycle ``sums``; each signal is delayed to where the array or the drain uses it.
@@ -125,7 +128,7 @@ class Core(wiring.Component):
         ]
         return m
 
-    def _host(self, m, sequencer, feeder, features, rotate, array, taps, copier) -> None:
+    def _host(self, m, sequencer, feeder, features, array, taps, copier) -> None:
         """Host accesses, and the copier's on the same ways: where the bits of an offset go, see `registers`."""
         config = self.config
         times = Pipeline.of(config)
@@ -166,7 +169,7 @@ class Core(wiring.Component):
         ]
         read_word = Signal(min(32, config.lanes))
         read_piece = Mux(copier.busy, copier.piece, piece)
-        m.d.comb += read_word.eq(rotate.activations[0].word_select(read_piece, len(read_word)))
+        m.d.comb += read_word.eq(array.activations[0].word_select(read_piece, len(read_word)))
 
         offset = Mux(copier.busy, copier.offset, access.offset)
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)

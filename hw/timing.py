@@ -10,7 +10,7 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | sums + 1             | feature address, padding mask                                                         |
 | addresses            | feature address of every bank: sums + 2                                               |
 | addresses + memory   | feature words; *memory* is `memory_latency`                                           |
-| activations          | rotated and masked: addresses + memory + `rotate_latency`                             |
+| activations          | rotated, masked, at tile 0: addresses + memory + `rotate_latency` + *program* - 1     |
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
 | drain                | first drain slot: with the accumulation or a cycle before, as these overlap           |
@@ -115,7 +115,7 @@ class Pipeline:
     def of(cls, config: FabricConfig) -> "Pipeline":
         sums = program_latency(config.technology) + 2
         memory = memory_latency(config.technology)
-        activations = sums + 2 + memory + rotate_latency(config.rows)
+        activations = sums + 2 + memory + rotate_latency(config.rows) + program_latency(config.technology) - 1
         accumulate = activations + popcount_latency(config.lanes, config.technology)
         # The results' turn comes two cycles before the end of a comparison, a cycle after the capture or two.
         drain = accumulate + 3 + captures_early(config.technology) - config.threshold_latency

@@ -1,0 +1,63 @@
+"""Where the registers of activations lie in a placed ECP5 array: in the middle of the elements that look at them.
+
+An activation reaches all elements of a row of its column tile, in one cycle with the first two adders behind it, and the
+register of the next tile. To a placer that minimises the length of wires every place between the two registers is as
+good as any other; it put them at the edge of the tile, a whole tile's width from the last element. In the middle the
+longest wire to an element is half as long, and that to the next register, behind which there is no adder, is not longer
+than before.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .ecp5_pins import Site
+
+__all__ = ["Row", "place_activations"]
+
+Cells = dict[str, dict[str, Any]]
+Row = tuple[int, int]
+"""Column tile and row of the array."""
+
+_ODD, _EVEN = (1, 5, 3, 7), (0, 4)
+"""Logic cells of a tile for registers: those whose tracks lead to the pins A and B of carry cells, and to C and D."""
+
+
+def place_activations(
+    cells: Cells, rows: Mapping[str, tuple[int, int, int]], free: Mapping[Row, Iterable[tuple[int, int]]]
+) -> dict[str, Site]:
+    """Sites of the registers of activations, by name.
+
+    ``rows`` has for each placed carry cell the column tile, row and column of its element, ``free`` for each row of a
+    tile the logic tiles to be used, the best first. Registers that most columns of one row look at are placed: plain
+    ones, whose data is another register's, as others must lie behind their LUT. Those that find no place are left.
+    """
+    readers: dict[Any, list[tuple[Row, int, str]]] = defaultdict(list)
+    for name, (tile, row, column) in rows.items():
+        for pin in "ABCD":
+            (net,) = cells[name]["connections"][pin]
+            readers[net].append(((tile, row), column, pin))
+    columns = 1 + max((column for _, _, column in rows.values()), default=0)
+    registers = [cell for cell in cells.values() if cell["type"] == "TRELLIS_FF"]
+    driven = {cell["connections"]["Q"][0] for cell in registers}
+    wanted: dict[tuple[Row, bool], list[str]] = defaultdict(list)
+    for name in sorted(name for name, cell in cells.items() if cell["type"] == "TRELLIS_FF"):
+        connections = cells[name]["connections"]
+        if connections["DI"][0] not in driven or connections.get("LSR", ["0"]) != ["0"] or "CE" in connections:
+            continue
+        seen = readers.get(connections["Q"][0], ())
+        of_row: dict[Row, set[int]] = defaultdict(set)
+        for row, column, _ in seen:
+            of_row[row].add(column)
+        for row, those in of_row.items():
+            if 2 * len(those) > columns:
+                wanted[row, seen[0][2] in "AB"].append(name)
+                break
+    places: dict[str, Site] = {}
+    for row, tiles in free.items():
+        remaining = {parity: iter(wanted[row, parity]) for parity in (True, False)}
+        for x, y in tiles:
+            for parity, logic_cells in ((True, _ODD), (False, _EVEN)):
+                for logic_cell, name in zip(logic_cells, remaining[parity], strict=False):
+                    places[name] = (x, y, logic_cell)
+    return places
