@@ -37,6 +37,7 @@ BOARD = Board(
         columns=4,
         lanes=32,
         row_wrap=False,
+        prefetch=False,
         tile_columns=4,
         accumulator_bits=20,
         threshold_bits=16,

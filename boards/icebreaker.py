@@ -40,6 +40,7 @@ BOARD = Board(
         columns=8,
         lanes=32,
         row_wrap=False,
+        prefetch=False,
         tile_columns=8,
         threshold_columns=4,
         accumulator_bits=18,

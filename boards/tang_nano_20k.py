@@ -44,6 +44,7 @@ BOARD = Board(
         threshold_depth=512,
         program_depth=512,
         tap_depth=512,
+        prefetch=False,
         technology="gowin",
         clock_frequency=81_000_000,
         baud_rate=1_000_000,

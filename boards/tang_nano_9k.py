@@ -38,6 +38,7 @@ BOARD = Board(
         columns=8,
         lanes=64,
         row_wrap=False,
+        prefetch=False,
         tile_columns=8,
         threshold_columns=8,
         accumulator_bits=20,

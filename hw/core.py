@@ -68,6 +68,7 @@ class Core(wiring.Component):
         # Addresses, operands.
         m.d.comb += [
             sequencer.pair_address.eq(feeder.pair_address),
+            sequencer.active.eq(feeder.active),
             sequencer.issue.eq(feeder.issue),
             sequencer.stall.eq(feeder.stall),
             feeder.pair_word.eq(sequencer.pair_word),

@@ -1,4 +1,4 @@
-"""Sequencer: registers, descriptor fetch, the run of a chain of descriptors, counters."""
+"""Sequencer: host registers, program memory, the run of a chain of descriptors."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -6,18 +6,19 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import FabricConfig
-from .descriptor import COUNTS, block_layout, descriptor_layout
+from .counters import Counters
+from .descriptor import block_layout, descriptor_layout
+from .descriptor_registers import DescriptorRegisters
 from .host import ACCESS_LAYOUT
-from .isa import BLOCK_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS
+from .isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .pipeline import delay
 from .registers import REGISTERS, SCRATCH_BITS, constants
-from .timing import LOOP_COUNTS, program_latency, store_cycles
+from .timing import PARAMETER_WORDS, STORE_CYCLES, fetch_cycles, program_latency
 
 __all__ = ["Sequencer"]
 
 _INDEX = {register.name: register.index for register in REGISTERS}
-_PARAMETER_WORDS = min(BLOCK_WORDS.values())
 
 
 class Sequencer(wiring.Component):
@@ -26,24 +27,31 @@ class Sequencer(wiring.Component):
     ========  =====================  =========================================================================
     state     cycles                 what happens
     ========  =====================  =========================================================================
-    fetch     `timing.fetch_cycles`  the words of the descriptor are read, the last two by
-    copy      `timing.copy_cycles`   which blocks of the feature memory are copied; a loop count of 0 ends it here
+    fetch     `timing.fetch_cycles`  the words of the descriptor are read
+    copy      `timing.copy_cycles`   blocks of the feature memory are copied; a loop count of 0 ends it here
     prepare   planes                 the writer finds the address of the first plane
-    run       (the layer)            begins with ``start``, ends with ``done``
-    store     `timing.store_cycles`  counters go to the program memory
+    start     1                      the loops begin
+    run       (steps and stalls)     ends when the last step has been issued
+    drain     (bits and drain)       the last results are stored, and the counters but for the cycles
+    turn      1                      the cycles are stored; the next descriptor begins or the run ends
     ========  =====================  =========================================================================
 
-    Owns the program memory: the host's while idle, the fetch's and then the feeder's (plane pairs) while busy.
+    With ``prefetch`` there is no drain state: the fetch of the next descriptor takes its place, which then waits for
+    the end of the drain, and ``turn`` exchanges the descriptors. What is fetched after the last one is not used.
+
+    Owns the program memory: the host's while idle; while busy the fetch's, and the feeder's (plane pairs) as long as it
+    issues steps.
 
     Members
     -------
     access : In; of the host
     register_word, program_word : Out; what a read of registers and program memory answers
-    descriptor : Out; `descriptor.descriptor_layout`, static from prepare to the end of run
+    descriptor : Out; `descriptor.descriptor_layout`, static from prepare to ``done``
     prepare, prepare_first, start : Out; see `Writer`
     pair_address : In; pair_word : Out; `timing.program_latency` later
     copy, copy_block, copy_thresholds : Out; copy_done : In; see `Copier`
-    issue, stall, done : In; a step is issued, a step waits, the last store is under way
+    active, issue, stall : In; between start and the last step; a step is issued, a step waits
+    done : In; the last store is under way
     busy : Out
     """
 
@@ -64,6 +72,7 @@ class Sequencer(wiring.Component):
                 "copy_block": Out(block_layout(config)),
                 "copy_thresholds": Out(1),
                 "copy_done": In(1),
+                "active": In(1),
                 "issue": In(1),
                 "stall": In(1),
                 "done": In(1),
@@ -73,53 +82,93 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        access = self.access
-        latency = program_latency(self.config.technology)
-        m.submodules.program = program = BlockMemory(width=32, depth=self.config.program_depth)
+        access, config, prefetch = self.access, self.config, self.config.prefetch
+        latency = program_latency(config.technology)
+        m.submodules.program = program = BlockMemory(width=32, depth=config.program_depth)
         read_word = delay(m, program.read_data, latency - 1, name="read_word")
-        # Next program word to be read or written; one bit more than an address, to be able to stand at the end.
-        pointer = Signal(len(program.read_address) + 1)
-        next_descriptor = Signal.like(pointer)
-        word = Signal(range(DESCRIPTOR_WORDS))  # of the descriptor, counted from the first one of the state
-        run_ends, layer_begins = Signal(), Signal()
+        m.submodules.registers = registers = DescriptorRegisters(config)
+        m.submodules.counters = counters = Counters()
 
+        # One bit more than an address, to be able to stand at the end. Moves on when a descriptor is completed.
+        next_descriptor = self._next_descriptor = Signal(len(program.read_address) + 1)
+        following = Signal.like(next_descriptor)
+        pointer = Signal.like(program.read_address)  # next program word to be read
+        # Where a counter is stored, found a cycle before; until the drain, where the run count is.
+        counter = Signal(range(DESCRIPTOR_WORDS))
+        counter_address = self._counter_address = Signal.like(program.write_address)
+        # In the fetch, word n of the descriptor is addressed in the cycle of word n + 1, and at the last value it is
+        # complete. A fetch in place of a drain begins at 0, where the run count is addressed.
+        word = Signal(range(fetch_cycles(config.technology) + 1))
+        late = latency - 1
+        fetched, copied_first = fetch_cycles(config.technology), 2 + latency + 2 * late
+        block_word = delay(m, read_word, late, name="block_word")
+        single = Signal()
+        running = Signal()  # any state but idle; a register, as much waits for it
+        draining = self._draining = Signal()  # from start to done
+        behind = self._behind = Signal()  # a descriptor has begun whose counters are to be stored
+        ended, ends = Signal(), Signal()
         register_write = Signal()
         index = access.offset[:4]
-        m.d.comb += register_write.eq(access.space.registers & access.write)
-        interval = Signal(32)
-        self._registers(m, register_write, index, next_descriptor, interval, run_ends)
-        m.d.sync += interval.eq(Mux(run_ends, 0, Mux(layer_begins, 1, interval + 1)))
-        running = Signal()  # any state but idle; a register, as much waits for it
-        loading = Signal()
-        empty = self._load(m, read_word, layer_begins, loading, word)
-
         m.d.comb += [
+            register_write.eq(access.space.registers & access.write),
+            self.busy.eq(running),
             self.pair_word.eq(read_word),
             self.program_word.eq(read_word),
-            program.read_address.eq(pointer),
-            program.write_address.eq(pointer),
-            program.write_data.eq(access.data),
-            self.busy.eq(running),
-        ]
-        # The stall counter also adds one to the run count, after the stalls themselves have been stored.
-        steps, stalls = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        count_run = Signal()
-        with m.If(self.issue):
-            m.d.sync += steps.eq(steps + 1)
-        with m.If(self.stall | count_run):
-            m.d.sync += stalls.eq(Mux(count_run, read_word, stalls) + 1)
-        with m.If(layer_begins):
-            m.d.sync += [steps.eq(0), stalls.eq(0)]
+            self.descriptor.eq(registers.descriptor),
+            registers.word.eq(read_word),
+            registers.number.eq(word - (1 + latency)),
+            following.eq(next_descriptor + DESCRIPTOR_WORDS),
+            counters.issue.eq(self.issue), counters.stall.eq(self.stall), counters.completed.eq(read_word),
+            counters.busy.eq(running),
+            program.read_address.eq(pointer), program.write_address.eq(counter_address),
+            counter.eq(COUNTER_WORDS["completed"]),
+            ended.eq(self.done | ~draining),
+            ends.eq(behind & (single | self.descriptor.last)),
+        ]  # fmt: skip
+        self._host_registers(m, register_write, index, next_descriptor, counters)
+        m.d.sync += counter_address.eq(next_descriptor + counter)
+        with m.If(self.start):
+            m.d.sync += draining.eq(1)
+        with m.Elif(self.done):
+            m.d.sync += draining.eq(0)
+        turns = Signal()  # the next state is turn
+        if prefetch:  # a register of its own for so many that wait for it
+            exchange = self._exchange = delay(m, turns, 1, name="turning", reset=True)
+            m.d.comb += registers.exchange.eq(exchange)
 
-        single = Signal()
+        def store_counters() -> None:
+            """Of the descriptor that drains, which takes longer than this. What is done by then ends it."""
+            with m.Switch(word):
+                for number, name in enumerate(("stalls", "steps", "completed")):
+                    with m.Case(number):
+                        m.d.comb += counter.eq(COUNTER_WORDS[name])
+                with m.Default():
+                    m.d.comb += counter.eq(COUNTER_WORDS["cycles"])
+            m.d.comb += [
+                counters.count_run.eq(word == latency),
+                counters.hold.eq(~draining),
+                program.write_enable.eq(behind & (word != 0) & (word < STORE_CYCLES - 1)),
+                program.write_data.eq(Mux(word == 2, counters.steps, counters.stalls)),
+            ]
+            m.d.comb += turns.eq(ended & (word >= (STORE_CYCLES - 1)) & (ends | (word == fetched) | (not prefetch)))
+            with m.If(turns):
+                m.d.sync += word.eq(0)
+                m.next = "turn"
+
+        def branch() -> None:
+            m.next = "prepare"
+            with m.If(registers.detour):
+                m.next = "copy"
+
         with m.FSM(name="state"):
             with m.State("idle"):
                 m.d.comb += [
                     program.read_address.eq(access.offset),
                     program.write_address.eq(access.offset),
                     program.write_enable.eq(access.space.program & access.write),
+                    program.write_data.eq(access.data),
                 ]
-                m.d.sync += [pointer.eq(next_descriptor), word.eq(0)]
+                m.d.sync += [pointer.eq(next_descriptor), word.eq(1)]
                 with m.If(register_write & (index == _INDEX["descriptor"])):
                     m.d.sync += next_descriptor.eq(access.data)
                 with m.If(register_write & (index == _INDEX["control"]) & access.data[0]):
@@ -127,32 +176,42 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
 
             with m.State("fetch"):
-                # The pointer stops at the second block.
-                m.d.comb += [layer_begins.eq(word == 0), loading.eq(word >= latency)]
-                m.d.sync += word.eq(word + 1)
-                with m.If(word <= _PARAMETER_WORDS):
+                m.d.comb += [registers.clear.eq(word == 1), registers.load.eq(word > latency)]
+                # After the last word the pointer stands where the blocks' words begin, for the copy.
+                with m.If(word < PARAMETER_WORDS):
                     m.d.sync += pointer.eq(pointer + 1)
-                with m.If(word == _PARAMETER_WORDS - 1 + latency):
-                    m.d.sync += word.eq(0)
-                    m.next = "copy"
+                with m.Elif(word == PARAMETER_WORDS):
+                    m.d.sync += pointer.eq(pointer - 1)
+                with m.If(word != fetched):
+                    m.d.sync += word.eq(word + 1)
+                if prefetch:
+                    store_counters()
+                else:
+                    m.d.comb += counters.begin.eq(word == 1)
+                    with m.If(word == fetched):
+                        m.d.sync += [word.eq(0), behind.eq(1)]
+                        branch()
 
             with m.State("copy"):
-                # Words 0 and 2 begin the blocks, 1 and 3 wait for them to be copied. The first block is there now, the
-                # second from the next cycle on.
-                begins = Signal()
+                # The first block's word is there now, the second's `latency` cycles after it has been addressed. With an
+                # output register, the copier has them from another one.
+                first, second = word == late, word == copied_first
+                waits = (word == late + 1) | (word == copied_first + 1)
                 m.d.comb += [
-                    begins.eq(~word[0]), self.copy.eq(begins), self.copy_thresholds.eq(word[1]),
-                    self.copy_block.source.eq(read_word), self.copy_block.count.eq(read_word[16:]),
+                    self.copy.eq(first | second), self.copy_thresholds.eq(word > late + 1),
+                    self.copy_block.source.eq(block_word), self.copy_block.count.eq(block_word[16:]),
                 ]  # fmt: skip
-                with m.If(begins & (self.copy_block.count != 0)):
-                    m.d.sync += word[0].eq(1)
-                with m.Elif(begins | self.copy_done):
-                    m.d.sync += word.eq(Mux(word[1], 0, 2))
-                    with m.If(word[1]):
-                        m.d.sync += pointer.eq(pointer + 1)
-                        m.next = "prepare"
-                        with m.If(empty):
-                            m.next = "store"
+                with m.If(first):
+                    m.d.sync += pointer.eq(pointer + 1)
+                with m.If(~waits | self.copy_done):
+                    m.d.sync += word.eq(word + 1)
+                with m.If(first & (self.copy_block.count == 0)):
+                    m.d.sync += word.eq(late + 2)
+                with m.If((second & (self.copy_block.count == 0)) | (self.copy_done & (word > late + 1))):
+                    m.d.sync += [word.eq(0), pointer.eq(counter_address)]
+                    m.next = "prepare"
+                    with m.If(registers.empty):
+                        m.next = "fetch" if prefetch else "drain"
 
             with m.State("prepare"):
                 m.d.comb += [self.prepare.eq(1), self.prepare_first.eq(word == 0)]
@@ -167,72 +226,48 @@ class Sequencer(wiring.Component):
 
             with m.State("run"):
                 m.d.comb += program.read_address.eq(self.pair_address)
-                with m.If(self.done):
-                    m.next = "store"
+                m.d.sync += pointer.eq(counter_address)
+                with m.If(~self.active):
+                    m.next = "fetch" if prefetch else "drain"
 
-            with m.State("store"):
-                # Counters 0 to 2; number 3 is addressed, read and written with one more.
-                m.d.comb += [
-                    count_run.eq(word == 3 + latency),
-                    program.write_enable.eq((word < 3) | (word == 4 + latency)),
-                    program.write_data.eq(Mux(word == 0, interval, Mux(word == 1, steps, stalls))),
-                ]
-                m.d.sync += word.eq(word + 1)
-                with m.If((word < 3) | (word == 4 + latency)):
-                    m.d.sync += pointer.eq(pointer + 1)
-                with m.If(word == store_cycles(self.config.technology) - 1):
-                    m.d.sync += [word.eq(0), next_descriptor.eq(pointer + 1)]
+            if not prefetch:
+                with m.State("drain"):
+                    with m.If(word != STORE_CYCLES - 1):
+                        m.d.sync += word.eq(word + 1)
+                    store_counters()
+
+            with m.State("turn"):
+                m.d.comb += [program.write_enable.eq(behind), program.write_data.eq(counters.interval)]
+                with m.If(behind):
+                    m.d.sync += next_descriptor.eq(following)
+                if prefetch:
+                    m.d.comb += counters.begin.eq(1)
+                    m.d.sync += behind.eq(1)
+                    branch()
+                else:
+                    m.d.sync += [pointer.eq(following), word.eq(1), behind.eq(0)]
                     m.next = "fetch"
-                    with m.If(single | self.descriptor.last):
-                        m.d.comb += run_ends.eq(1)
-                        m.d.sync += running.eq(0)
-                        m.next = "idle"
+                with m.If(ends):
+                    m.d.comb += counters.run_ends.eq(1)
+                    m.d.sync += [running.eq(0), behind.eq(0)]
+                    m.next = "idle"
         return m
 
-    def _registers(
-        self, m: Module, register_write: Signal, index: Value, next_descriptor: Signal, interval: Signal,
-        run_ends: Signal,
-    ) -> None:  # fmt: skip
+    def _host_registers(
+        self, m: Module, register_write: Signal, index: Value, next_descriptor: Signal, counters: Counters
+    ) -> None:
         """Space 0 of the memory map, apart from starting a run and moving the descriptor register."""
-        access = self.access
-        scratch, cycles = Signal(SCRATCH_BITS), Signal(32)
-        runs = Signal(24)
+        scratch = Signal(SCRATCH_BITS)
         words = constants(self.config) | {
-            "status": Cat(self.busy, Const(0, 7), runs),
+            "status": Cat(self.busy, Const(0, 7), counters.runs),
             "descriptor": next_descriptor,
-            "cycles": cycles,
-            "idle": interval,
+            "cycles": counters.cycles,
+            "idle": counters.interval,
             "scratch": scratch,
         }
         with m.Switch(index):
             for name, value in words.items():
                 with m.Case(_INDEX[name]):
                     m.d.comb += self.register_word.eq(value)
-
         with m.If(register_write & (index == _INDEX["scratch"])):
-            m.d.sync += scratch.eq(access.data)
-        busy_before = Signal()
-        m.d.sync += busy_before.eq(self.busy)
-        with m.If(self.busy):
-            m.d.sync += cycles.eq(Mux(busy_before, cycles + 1, 1))
-        with m.If(run_ends):
-            m.d.sync += runs.eq(runs + 1)
-
-    def _load(self, m: Module, read_word: Value, begins: Signal, loading: Signal, word: Signal) -> Signal:
-        """Put word number ``word`` - latency of the descriptor into its fields; returns whether a loop count was 0."""
-        descriptor = Signal.like(self.descriptor, reset_less=True)
-        empty = Signal(reset_less=True)
-        m.d.comb += self.descriptor.eq(descriptor)
-        with m.If(loading), m.Switch(word):
-            for number in range(_PARAMETER_WORDS):
-                fields = [field for field in DESCRIPTOR_FIELDS if field.word == number]
-                with m.Case(number + program_latency(self.config.technology)):
-                    for field in fields:
-                        bits = read_word[field.lsb : field.lsb + field.width]
-                        m.d.sync += descriptor[field.name].eq(bits - 1 if field.name in COUNTS else bits)
-                        if field.name in LOOP_COUNTS:
-                            with m.If(bits == 0):
-                                m.d.sync += empty.eq(1)
-        with m.Elif(begins):
-            m.d.sync += empty.eq(0)
-        return empty
+            m.d.sync += scratch.eq(self.access.data)

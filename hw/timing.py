@@ -22,26 +22,31 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 import functools
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .config import FabricConfig
+from .isa import COUNTER_WORDS
 
 __all__ = [
     "LOOP_COUNTS",
+    "PARAMETER_WORDS",
+    "STORE_CYCLES",
     "Cycles",
     "Pipeline",
     "captures_early",
     "copy_cycles",
     "copy_latency",
     "descriptor_cycles",
+    "drain_cycles",
     "fetch_cycles",
+    "is_empty",
     "memory_latency",
     "popcount_latency",
     "popcount_registers",
     "program_latency",
     "rotate_latency",
-    "store_cycles",
+    "run_cycles",
 ]
 
 def program_latency(technology: str) -> int:
@@ -49,17 +54,16 @@ def program_latency(technology: str) -> int:
     return 2 if technology == "ecp5" else 1
 
 
+PARAMETER_WORDS = min(COUNTER_WORDS.values())
+"""Words of a descriptor that the circuit reads."""
+
+STORE_CYCLES = 5
+"""Writing the counters back but for the cycles, while the last results drain."""
+
+
 def fetch_cycles(technology: str) -> int:
-    """Reading 18 descriptor words, one of them a cycle; copying takes more, see `copy_cycles`."""
-    return 18 + program_latency(technology)
-
-
-def store_cycles(technology: str) -> int:
-    """Writing the counters back, after the cycles that they count.
-
-    A run is busy for the sum of its descriptors' cycles and this for each of them.
-    """
-    return 5 + program_latency(technology)
+    """Reading the words of a descriptor, one a cycle; copying takes more, see `copy_cycles`."""
+    return PARAMETER_WORDS + program_latency(technology)
 
 
 def memory_latency(technology: str) -> int:
@@ -157,14 +161,30 @@ def copy_latency(config: FabricConfig) -> int:
 
 
 def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
-    """Cycles in which the two blocks of a descriptor are copied, a bus word a cycle."""
+    """Cycles in which the two blocks of a descriptor are copied, a bus word a cycle, or a loop count of 0 is noticed.
+
+    A block takes `copy_latency` more. Without blocks and with no such count: none.
+    """
     words = descriptor["weight_words"] * config.columns * config.bus_words
     entries = descriptor["threshold_entries"] * config.columns
-    return sum(count + copy_latency(config) for count in (words, entries) if count)
+    if not (words or entries or is_empty(descriptor)):
+        return 0
+    blocks = 3 * program_latency(config.technology)  # their words are read again
+    return blocks + sum(count + copy_latency(config) for count in (words, entries) if count)
 
 
 LOOP_COUNTS = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes")
 """Fields that must not be 0; a descriptor with such a field does nothing but copy its blocks."""
+
+
+def is_empty(descriptor: Mapping[str, int]) -> bool:
+    """Whether a loop runs over nothing."""
+    return any(descriptor[name] == 0 for name in LOOP_COUNTS)
+
+
+def drain_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
+    """Cycles after that of the last step in which its results are stored; 0 without steps."""
+    return 0 if is_empty(descriptor) else Pipeline.of(config).bits + descriptor["planes"] * config.drain_slots + 1
 
 
 def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cycles:
@@ -172,12 +192,13 @@ def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cy
 
     A tile of results takes max(steps, drain) cycles, drain = planes × drain_slots; the first one does not wait and
     the last one's drain follows. One more cycle each starts the loops and finishes the last store. With one feature
-    port, stores take cycles from the steps: see `_stalls_with_holds`.
+    port, stores take cycles from the steps: see `_stalls_with_holds`. Counting begins with the fetch, or with the
+    exchange of the descriptors where there is ``prefetch``; nothing depends on other descriptors. See `run_cycles`.
     """
     d = descriptor
-    fetch = fetch_cycles(config.technology) + copy_cycles(config, d)
-    if any(d[name] == 0 for name in LOOP_COUNTS):
-        return Cycles(fetch, 0, 0)
+    before = (1 if config.prefetch else fetch_cycles(config.technology)) + copy_cycles(config, d)
+    if is_empty(d):
+        return Cycles(before, 0, 0)
     tiles = d["channel_tiles"] * d["y_count"] * d["x_tiles"] * d["pool_taps"]
     steps = d["pairs"] * d["taps"] * d["chunks"]
     drain = d["planes"] * config.drain_slots
@@ -188,8 +209,24 @@ def descriptor_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> Cy
             config.drain_slots, Pipeline.of(config).hold,
         )  # fmt: skip
     issue = tiles * steps + stalls
-    cycles = fetch + d["planes"] + 1 + issue + Pipeline.of(config).bits + drain + 1
-    return Cycles(cycles, tiles * steps, stalls)
+    return Cycles(before + d["planes"] + 1 + issue + drain_cycles(config, d), tiles * steps, stalls)
+
+
+def run_cycles(config: FabricConfig, descriptors: Sequence[Mapping[str, int]]) -> int:
+    """Exactly how long a run of these descriptors is busy, from the cycle after its start to the last one before idle.
+
+    Besides what descriptors count, their cycles are stored, in a cycle each. With ``prefetch`` only the first fetch
+    adds to them, and what others need longer than a drain: they begin two cycles after the last step.
+    """
+    fetch, total = fetch_cycles(config.technology), 0
+    for position, d in enumerate(descriptors):
+        drain, stored = drain_cycles(config, d), STORE_CYCLES
+        if drain:
+            drain -= 1  # the first cycle finds that there are no more steps
+        if config.prefetch and position < len(descriptors) - 1:
+            stored = fetch + 1
+        total += descriptor_cycles(config, d).cycles + max(0, stored - drain)
+    return total + (fetch + 1 if config.prefetch else len(descriptors))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -81,8 +81,8 @@ def random_layers(count: int, seed: int, link: Any, config: FabricConfig, done: 
         expected = evaluate(graph, images)[graph.output.name]
         if not np.array_equal(actual, expected):
             failures.append(f"layer {index} (W{weight_bits}A{activation_bits}, seed {seed}) differs: {graph}")
-        counted = accelerator.layer_counters()
-        if counted != (told := program.report()["layers"]):
+        counted, report = (accelerator.layer_counters(), accelerator.busy_cycles()), program.report()
+        if counted != (told := (report["layers"], report["cycles"])):
             failures.append(f"layer {index} (W{weight_bits}A{activation_bits}, seed {seed}): the circuit counts "
                             f"{counted}, the cycle model {told}")  # fmt: skip
         done(index + 1)
@@ -148,11 +148,10 @@ def cnv(bits: tuple[int, int], config: FabricConfig, seed: int, progress_bar: Pr
         accelerator = Accelerator(link)
         accelerator.load(program)
         accelerator.run(image)
-        seconds = time.perf_counter() - started
+        seconds, cycles = time.perf_counter() - started, accelerator.busy_cycles()
         differences, rows, counters = compare_layers(link, program, graph, image)
     finally:
         link.close()
-    cycles = sum(item["cycles"] for item in counters)
     frequency = config.clock_frequency
     return {
         "summary": f"CNV W{weight_bits}A{activation_bits} on {config.name}: {differences} differences; "

@@ -51,14 +51,14 @@ def mnist(
         accelerator.load(program)
         with progress_bar("Verilator", simulate) as done:
             actual = accelerator.run(images[:simulate], progress=done)
-        counters = accelerator.layer_counters()
+        counters, cycles = accelerator.layer_counters(), accelerator.busy_cycles()
     finally:
         link.close()
     circuit = int(np.count_nonzero(actual != result[:simulate]))
     return {
         "summary": f"{model} W{weight_bits}A{activation_bits}: {100 * accuracy:.2f} % of {len(images):,} test images; "
         f"{golden} differences between interpreter and golden model, {circuit} between Verilator and interpreter on "
-        f"{simulate} images; {sum(item['cycles'] for item in counters):,} cycles an image",
+        f"{simulate} images; {cycles:,} cycles an image",
         "differences": golden + circuit, "accuracy": accuracy, "images": len(images), "simulated": simulate,
         "layers": counters, "seed": seed, "config": config.to_dict(),
     }  # fmt: skip
@@ -91,8 +91,8 @@ def cifar(
             differences, rows, counters = compare_layers(link, program, graph, images[chosen], done)
     finally:
         link.close()
-    cycles = sum(item["cycles"] for item in counters)
     predicted = program.report()["cycles"]
+    cycles = predicted + sum(item["cycles"] for item in counters) - sum(layer.cycles for layer in program.layers)
     frequency = config.clock_frequency
     # Every word is four characters of ten bits; frames and answers come on top.
     words = [

@@ -5,9 +5,8 @@ import numpy as np
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from dorefabric.hw.registers import OFFSET_BITS, REGISTERS, SCRATCH_BITS, SPACES, constants
-from dorefabric.hw.timing import store_cycles
 
-from .cycles import descriptor_cycles
+from .cycles import descriptor_cycles, run_cycles
 from .execute import read_descriptor, run_descriptor
 from .memories import InterpreterError, Memories
 
@@ -56,7 +55,7 @@ class DeviceModel:
     def _run(self, single: bool) -> None:
         """Execute the chain at the descriptor register, or one descriptor of it."""
         registers, program = self._registers, self.memories.program
-        cycles, visited = 0, set()
+        descriptors, visited = [], set()
         while True:
             address = registers["descriptor"]
             if address in visited:
@@ -69,10 +68,10 @@ class DeviceModel:
             program[address + COUNTER_WORDS["steps"]] = counters.steps
             program[address + COUNTER_WORDS["stalls"]] = counters.stalls
             program[address + COUNTER_WORDS["completed"]] += np.uint32(1)
-            cycles += counters.cycles + store_cycles(self.config.technology)
+            descriptors.append(descriptor)
             registers["descriptor"] = address + DESCRIPTOR_WORDS
             if single or descriptor["last"]:
                 break
-        registers["cycles"] = cycles & 0xFFFFFFFF
+        registers["cycles"] = run_cycles(self.config, descriptors) & 0xFFFFFFFF
         completed = (registers["status"] >> 8) + 1
         registers["status"] = completed << 8 & 0xFFFFFFFF

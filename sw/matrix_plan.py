@@ -20,7 +20,7 @@ from dorefabric.hw.isa import DESCRIPTOR_WORDS
 from dorefabric.hw.layout import FeatureLayout
 from dorefabric.hw.timing import captures_early
 
-from .cycles import Cycles, descriptor_cycles
+from .cycles import Cycles, descriptor_cycles, run_cycles
 from .emit import Run, emit
 from .placement import Placement
 from .residency import Piece
@@ -57,12 +57,14 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class TileProgram:
-    """A tile's descriptor without addresses, where its operand and its counts lie, and its predicted counters."""
+    """A tile's descriptor without addresses, where its operand and its counts lie, its predicted counters, and how many
+    cycles the circuit is busy with it."""
 
     run: Run
     source: FeatureLayout
     target: FeatureLayout
     cycles: Cycles
+    busy: int
 
     @property
     def words(self) -> int:
@@ -102,7 +104,7 @@ class Plan:
             if (n, k) != last:
                 last = n, k
                 words += _tiles(tile.filters, config) * tile.filter_bits * _chunks(tile.length, config) * config.columns
-            total += program.cycles.cycles + words * config.bus_words
+            total += program.busy + words * config.bus_words
         return total
 
 
@@ -225,7 +227,8 @@ def tile_program(config: FabricConfig, tile: Tile) -> TileProgram:
     stage = Stage(name, (pixels,), counts, (part,))
     placement = Placement({"pixels": source, "counts": target}, {})
     run = emit(stage, piece, (0, 0), (0, 1), placement, config)
-    program = TileProgram(run, source, target, descriptor_cycles(config, run.fields))
+    program = TileProgram(run, source, target, descriptor_cycles(config, run.fields),
+                          run_cycles(config, [run.fields]))  # fmt: skip
     if program.words > config.program_depth:
         raise MatrixError(f"{name}: a descriptor of {len(run.pairs)} plane pairs needs {program.words} words, but "
                           f"program_depth is {config.program_depth}: generate a configuration with more")  # fmt: skip

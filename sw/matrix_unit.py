@@ -78,7 +78,8 @@ def _narrow(codes: np.ndarray, bits: int) -> np.ndarray:
 class Usage:
     """What products have cost.
 
-    cycles, steps, stalls : the circuit's counters; predicted : the cycle model's cycles; runs : descriptors;
+    cycles : for which the circuit was busy, as far as it counts them itself; predicted : all from the cycle model;
+    steps, stalls : the circuit's counters; runs : descriptors;
     pair_operations : binary multiply-accumulates of the products; written, read : bus words, counters left out
     """
 
@@ -186,15 +187,15 @@ class MatrixUnit:
 
     def _run(self, start: int, program: TileProgram) -> np.ndarray:
         """Run the descriptor; its counts int64 (pixels, filters)."""
-        self._accelerator.execute(start, program.cycles.cycles)
+        self._accelerator.execute(start, program.busy)
         first = min(COUNTER_WORDS.values())
         words = [int(word) for word in self._link.read(address("program", start + first), DESCRIPTOR_WORDS - first)]
         cycles, steps, stalls = (words[COUNTER_WORDS[name] - first] for name in ("cycles", "steps", "stalls"))
         pitch = self.config.bank_pitch * self.config.bus_words
         count = program.target.size * pitch
         words_read = self._link.read(self._feature_address(program.target.base), count)
-        self.usage += Usage(cycles=cycles, steps=steps, stalls=stalls, predicted=program.cycles.cycles, runs=1,
-                            read=count)  # fmt: skip
+        cycles += program.busy - program.cycles.cycles
+        self.usage += Usage(cycles=cycles, steps=steps, stalls=stalls, predicted=program.busy, runs=1, read=count)
         return unpack_features(words_read[None], program.target)[0, :, 0].T
 
     def _feature_address(self, base: int) -> int:

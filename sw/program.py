@@ -21,8 +21,11 @@ import numpy as np
 
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
+from dorefabric.hw.isa import DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, decode_fields
 from dorefabric.hw.layout import FeatureLayout
+from dorefabric.hw.registers import OFFSET_BITS, SPACES
 
+from .cycles import run_cycles
 from .groups import stored_positions
 from .images import check_images
 from .packing import pack_features, unfold, unpack_features
@@ -165,10 +168,29 @@ class Program:
         """Whether any memory but the feature memory is written again for every image."""
         return any(step.writes for step in self.steps)
 
+    def busy_cycles(self) -> list[int]:
+        """Predicted clock cycles that the circuit is busy with each step of one image, from start to idle."""
+        memory = np.zeros(self.config.program_depth, np.uint32)
+
+        def write(writes: tuple[Write, ...]) -> None:
+            for item in writes:
+                if item.address >> OFFSET_BITS == SPACES["program"]:
+                    offset = item.address & (1 << OFFSET_BITS) - 1
+                    memory[offset : offset + item.words.size] = item.words
+
+        write(self.resident)
+        busy = []
+        for step in self.steps:
+            write(step.writes)
+            words = memory[step.descriptor :][: step.count * DESCRIPTOR_WORDS].reshape(step.count, DESCRIPTOR_WORDS)
+            busy.append(run_cycles(self.config, [decode_fields(DESCRIPTOR_FIELDS, row) for row in words.tolist()]))
+        return busy
+
     def report(self) -> dict[str, Any]:
-        """Predicted counters of one image, per layer and in total, and the useful share of the array's peak."""
+        """Predicted counters of every layer, and what the circuit is busy with one image for: more than the layers
+        count, see `dorefabric.hw.timing.run_cycles`. The useful share is of the array's peak."""
         layers = [self.counters(layer, layer.steps, layer.stalls, layer.cycles) for layer in self.layers]
-        cycles = sum(layer.cycles for layer in self.layers)
+        cycles = sum(self.busy_cycles())
         useful = sum(layer.useful for layer in self.layers)
         return {
             "name": self.name, "config": self.config.name, "layers": layers, "cycles": cycles,

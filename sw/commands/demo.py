@@ -161,7 +161,7 @@ def _circuit(program: Any, images: np.ndarray, expected: np.ndarray) -> tuple[in
         accelerator.load(program)
         with progress_bar("images", len(images)) as advance:
             actual = accelerator.run(images, progress=advance)
-        cycles = sum(item["cycles"] for item in accelerator.layer_counters())
+        cycles = accelerator.busy_cycles()
     finally:
         link.close()
     count = int(np.count_nonzero(actual != expected[: len(images)]))

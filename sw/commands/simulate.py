@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise DorefabricError("--wave needs --engine verilator or pysim: the interpreter has no signals")
     golden = _golden(args.check, images) if args.check else None
     started = time.perf_counter()
-    result, tensors, counters = _execute(args, program, images, trace=golden is not None)
+    result, tensors, counters, cycles = _execute(args, program, images, trace=golden is not None)
     seconds = time.perf_counter() - started
     report: dict[str, Any] = {
         "engine": args.engine, "images": len(images), "seconds": seconds, "program": program.report(),
@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if counters:
         report["layers"] = counters
         console.print(layer_table(f"cycles, measured ({args.engine})", counters))
-        cycles = sum(item["cycles"] for item in counters)
         report["cycles"] = cycles
         console.print(f"{cycles:,} cycles an image = {1e6 * cycles / program.config.clock_frequency:,.1f} µs "
                       f"at {program.config.clock_frequency / 1e6:g} MHz")  # fmt: skip
@@ -60,14 +59,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _execute(
     args: argparse.Namespace, program: Any, images: np.ndarray, trace: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray], list[dict[str, Any]]]:
-    """Results, the tensor of every layer where ``trace``, and the circuit's counters of the last image."""
+) -> tuple[np.ndarray, dict[str, np.ndarray], list[dict[str, Any]], int]:
+    """Results, the tensor of every layer where ``trace``, the circuit's counters of the last image, and the cycles for
+    which it was busy with that."""
     if args.engine == "interpret":
         from dorefabric.sw.interpret import interpret
 
         with progress_bar("images", len(images)) as advance:
             result, tensors = interpret(program, images, trace=trace, progress=advance)
-        return result, tensors, []
+        return result, tensors, [], 0
     from dorefabric.sim.engines import open_engine
     from dorefabric.sw.driver import Accelerator
 
@@ -81,7 +81,7 @@ def _execute(
                 result, tensors = accelerator.trace(images, progress=advance)
             else:
                 result, tensors = accelerator.run(images, progress=advance), {}
-        return result, tensors, accelerator.layer_counters()
+        return result, tensors, accelerator.layer_counters(), accelerator.busy_cycles()
     finally:
         link.close()
 

@@ -1,5 +1,8 @@
 """Proofs for the handshakes of the sequencer, the host port, and the spacing of the steps that start a drain."""
 
+from dataclasses import replace
+
+import pytest
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
@@ -62,30 +65,33 @@ def test_every_read_gets_its_one_answer() -> None:
 class SequencerHarness(Component):
     """A run begins when it is asked for and not otherwise; a layer starts once, and is done before the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefetch: bool) -> None:
+        self.config = replace(CONFIG, prefetch=prefetch)
         super().__init__({})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        dut = Sequencer(CONFIG)
+        dut = Sequencer(self.config)
         m.submodules.dut = fragment = Fragment.get(dut, None)
         fsm = fragment.find_generated("state")
 
         def state(name: str) -> Value:
             return fsm.state == fsm.encoding[name]
 
-        for signal in (dut.access, dut.pair_address, dut.issue, dut.stall, dut.done):
+        for signal in (dut.access, dut.pair_address, dut.active, dut.issue, dut.stall, dut.done):
             free(m, signal)
         spaces = Value.cast(dut.access.space)
         m.d.comb += Assume((spaces & (spaces - 1)[: len(spaces)]) == 0)
 
         running = Signal()  # between start and done
-        m.d.comb += Assume(~dut.done | running)
+        # The loops end before their results do, and then do not begin by themselves.
+        m.d.comb += Assume(~dut.done | (running & ~state("run")))
         with m.If(dut.start):
             m.d.sync += running.eq(1)
         with m.Elif(dut.done):
             m.d.sync += running.eq(0)
 
+        drains = "fetch" if self.config.prefetch else "drain"
         asked = Signal()
         was_asked, was_busy, was_steady = Signal(), Signal(), Signal()
         steady = dut.prepare | dut.start | running
@@ -111,20 +117,29 @@ class SequencerHarness(Component):
             # For induction.
             Assert(fsm.state < len(fsm.encoding)),
             Assert(dut.busy == ~state("idle")),
-            Assert(running == state("run")),
+            Assert(~running | state("run") | state(drains)),
+            Assert(~state("run") | running),
+            Assert(running == dut._draining),
+            Assert(dut._behind | ~(running | state("copy") | state("prepare") | state("start"))),
+            # What a descriptor is told last, it is told when it is completed, and in its place.
+            Assert(~state("turn") | (dut._counter_address == (dut._next_descriptor + 18)[:6])),
+            Assert(~(state("turn") & running)),
             Assert(dut.start == state("start")),
             Assert(~was_steady | steady),
             Assert(~was_asked | state("fetch")),
             Assert(~was_asked | ~was_busy),
             Cover(dut.done & dut.busy),
         ]
+        if self.config.prefetch:
+            m.d.comb += Assert(dut._exchange == state("turn"))
         return m
 
 
-def test_sequencer_handshakes() -> None:
-    prove(SequencerHarness(), 2)
+@pytest.mark.parametrize("prefetch", [True, False])
+def test_sequencer_handshakes(prefetch: bool) -> None:
+    prove(SequencerHarness(prefetch), 2)
     # To write, fetch and start a descriptor takes many cycles: it is enough that nothing here forbids it.
-    cover(SequencerHarness(), 4, from_reset=False)
+    cover(SequencerHarness(prefetch), 4, from_reset=False)
 
 
 class SpacingHarness(Component):

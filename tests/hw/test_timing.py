@@ -1,14 +1,15 @@
 """The cycle model's closed form against the rule it stands for, and its latencies against their definition."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from nest import random_descriptor, tile_levels
 
 from dorefabric.hw.config import FabricConfig
-from dorefabric.hw.timing import LOOP_COUNTS, Cycles, Pipeline, copy_cycles, descriptor_cycles, fetch_cycles
+from dorefabric.hw.timing import LOOP_COUNTS, Cycles, Pipeline, copy_cycles, descriptor_cycles, fetch_cycles, run_cycles
 
-CONFIG = FabricConfig(rows=8, columns=8, lanes=32, tile_columns=2)
+CONFIG = FabricConfig(rows=8, columns=8, lanes=32, tile_columns=2, prefetch=False)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -32,6 +33,15 @@ def test_last_steps_are_a_drain_apart(seed: int) -> None:
 def test_a_loop_that_never_runs_takes_the_fetch(name: str) -> None:
     d = random_descriptor(CONFIG, random.Random(0)) | {name: 0}
     assert descriptor_cycles(CONFIG, d) == Cycles(fetch_cycles(CONFIG.technology) + copy_cycles(CONFIG, d), 0, 0)
+
+
+def test_a_run_without_prefetch_is_busy_a_cycle_longer_for_each_descriptor() -> None:
+    descriptors = [random_descriptor(CONFIG, random.Random(seed)) for seed in range(5)]
+    counted = [descriptor_cycles(CONFIG, d).cycles for d in descriptors]
+    assert run_cycles(CONFIG, descriptors) == sum(counted) + len(counted)
+    ahead = replace(CONFIG, prefetch=True)
+    saved = fetch_cycles(CONFIG.technology) - 1
+    assert [descriptor_cycles(ahead, d).cycles for d in descriptors] == [count - saved for count in counted]
 
 
 def test_pipeline_of_a_small_ice40() -> None:
