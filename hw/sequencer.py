@@ -1,7 +1,7 @@
 """Sequencer: host registers, program memory, the run of a chain of descriptors."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -102,6 +102,11 @@ class Sequencer(wiring.Component):
         late = latency - 1
         fetched, copied_first = fetch_cycles(config.technology), 2 + latency + 2 * late
         block_word = delay(m, read_word, late, name="block_word")
+        # What is written comes from registers of its own for fast clocks.
+        layout = {"address": len(program.write_address), "data": 32, "enable": 1}
+        write = Signal(data.StructLayout(layout))
+        written = data.View(write.shape(), delay(m, write, late, name="written", reset=True))
+        m.d.comb += [getattr(program, f"write_{name}").eq(written[name]) for name in layout]
         single = Signal()
         running = Signal()  # any state but idle; a register, as much waits for it
         draining = self._draining = Signal()  # from start to done
@@ -120,7 +125,7 @@ class Sequencer(wiring.Component):
             following.eq(next_descriptor + DESCRIPTOR_WORDS),
             counters.issue.eq(self.issue), counters.stall.eq(self.stall), counters.completed.eq(read_word),
             counters.busy.eq(running),
-            program.read_address.eq(pointer), program.write_address.eq(counter_address),
+            program.read_address.eq(pointer), write.address.eq(counter_address),
             counter.eq(COUNTER_WORDS["completed"]),
             ended.eq(self.done | ~draining),
             ends.eq(behind & (single | self.descriptor.last)),
@@ -147,8 +152,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 counters.count_run.eq(word == latency),
                 counters.hold.eq(~draining),
-                program.write_enable.eq(behind & (word != 0) & (word < STORE_CYCLES - 1)),
-                program.write_data.eq(Mux(word == 2, counters.steps, counters.stalls)),
+                write.enable.eq(behind & (word != 0) & (word < STORE_CYCLES - 1)),
+                write.data.eq(Mux(word == 2, counters.steps, counters.stalls)),
             ]
             m.d.comb += turns.eq(ended & (word >= (STORE_CYCLES - 1)) & (ends | (word == fetched) | (not prefetch)))
             with m.If(turns):
@@ -164,9 +169,9 @@ class Sequencer(wiring.Component):
             with m.State("idle"):
                 m.d.comb += [
                     program.read_address.eq(access.offset),
-                    program.write_address.eq(access.offset),
-                    program.write_enable.eq(access.space.program & access.write),
-                    program.write_data.eq(access.data),
+                    write.address.eq(access.offset),
+                    write.enable.eq(access.space.program & access.write),
+                    write.data.eq(access.data),
                 ]
                 m.d.sync += [pointer.eq(next_descriptor), word.eq(1)]
                 with m.If(register_write & (index == _INDEX["descriptor"])):
@@ -237,7 +242,7 @@ class Sequencer(wiring.Component):
                     store_counters()
 
             with m.State("turn"):
-                m.d.comb += [program.write_enable.eq(behind), program.write_data.eq(counters.interval)]
+                m.d.comb += [write.enable.eq(behind), write.data.eq(counters.interval)]
                 with m.If(behind):
                     m.d.sync += next_descriptor.eq(following)
                 if prefetch:

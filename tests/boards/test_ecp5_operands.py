@@ -1,0 +1,50 @@
+"""Places for the registers of activations."""
+
+from typing import Any
+
+from dorefabric.boards.ecp5_operands import place_activations
+
+COLUMNS = 4
+FREE = [(10, 5), (12, 5)]
+
+
+def row_of_elements() -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, int, int]]]:
+    """One carry cell in each of 4 columns for each of 12 registers, 8 of them at pin A and 4 at pin C."""
+    cells: dict[str, dict[str, Any]] = {}
+    rows = {}
+    for number in range(12):
+        net, before = 100 + number, 200 + number
+        ports = {"CLK": [1], "LSR": ["0"]}
+        cells[f"before_{number:02}"] = {"type": "TRELLIS_FF", "connections": ports | {"DI": [7], "Q": [before]}}
+        cells[f"activation_{number:02}"] = {"type": "TRELLIS_FF", "connections": ports | {"DI": [before], "Q": [net]}}
+        for column in range(COLUMNS):
+            pins = {pin: ["x"] for pin in "ABCD"} | {"A" if number < 8 else "C": [net]}
+            cells[f"half_{number}_{column}"] = {"type": "TRELLIS_COMB", "connections": pins}
+            rows[f"half_{number}_{column}"] = (3, 1, column)
+    return cells, rows
+
+
+def test_they_lie_in_cells_whose_tracks_lead_to_their_pins() -> None:
+    cells, rows = row_of_elements()
+    places = place_activations(cells, rows, {(3, 1): FREE})
+    assert len(set(places.values())) == len(places) == 12
+    for name, (x, y, logic_cell) in places.items():
+        number = int(name.removeprefix("activation_"))
+        assert (x, y) in FREE and logic_cell % 2 == (number < 8)
+
+
+def test_what_finds_no_place_is_left() -> None:
+    cells, rows = row_of_elements()
+    places = place_activations(cells, rows, {(3, 1): FREE[:1], (3, 0): FREE[1:]})
+    assert sorted(places) == [f"activation_{number:02}" for number in (0, 1, 2, 3, 8, 9)]
+
+
+def test_only_plain_registers_that_a_row_looks_at() -> None:
+    cells, rows = row_of_elements()
+    cells["activation_00"]["connections"]["CE"] = [5]
+    cells["activation_01"]["connections"]["LSR"] = [5]
+    cells["activation_02"]["connections"]["DI"] = [300]  # not from a register
+    for column in (0, 1):
+        cells[f"half_3_{column}"]["connections"]["A"] = ["x"]  # half of the columns: no activation
+    places = place_activations(cells, rows, {(3, 1): FREE})
+    assert sorted(places) == [f"activation_{number:02}" for number in range(4, 12)]
