@@ -1,8 +1,8 @@
 """Where the registers of activations lie in a placed ECP5 array: in the middle of the elements that look at them.
 
-An activation reaches all elements of a row of its column tile, in one cycle with the first two adders behind it, and the
-register of the next tile. To a placer that minimises the length of wires every place between the two registers is as
-good as any other; it put them at the edge of the tile, a whole tile's width from the last element. In the middle the
+An activation reaches all elements of a row of its column tile, in one cycle with the first two adders behind it, and
+the register of the next tile. To a placer that minimises the length of wires every place between the two registers is
+as good as any other; it put them at the edge of the tile, a whole tile's width from the last element. In the middle the
 longest wire to an element is half as long, and that to the next register, behind which there is no adder, is not longer
 than before.
 """

@@ -198,8 +198,8 @@ class Sequencer(wiring.Component):
                         branch()
 
             with m.State("copy"):
-                # The first block's word is there now, the second's `latency` cycles after it has been addressed. With an
-                # output register, the copier has them from another one.
+                # The first block's word is there now, the second's `latency` cycles after it has been addressed. For
+                # fast clocks the copier has them from a register of its own, a cycle later.
                 first, second = word == late, word == copied_first
                 waits = (word == late + 1) | (word == copied_first + 1)
                 m.d.comb += [
