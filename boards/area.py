@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from dorefabric.hw.config import ConfigError, FabricConfig
+from dorefabric.hw.descriptor import field_widths
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.hw.twin_memory import TwinMemory
 
@@ -104,6 +105,7 @@ def predict(config: FabricConfig, costs: dict[str, Any] | None = None) -> Usage:
         tile = sum(of["tile"][kind][unit] * number for unit, number in tile_units(config).items())
         rest = sum(of["rest"][kind][unit] * number for unit, number in rest_units(config).items())
         cells[kind] = round(config.tiles * tile + rest)
+    cells["flip_flops"] += config.prefetch * sum(field_widths(config).values())  # the second set, without logic
     return Usage(cells["lut"], cells["flip_flops"], block_ram(config))
 
 
@@ -124,7 +126,7 @@ def _config(technology: str, rows: int, columns: int, lanes: int, bits: int, sha
     return FabricConfig(
         name="sample", rows=rows, columns=columns, lanes=lanes, tile_columns=columns, threshold_columns=shared,
         accumulator_bits=bits, threshold_bits=bits, weight_depth=512, feature_depth=depth, threshold_depth=512,
-        row_wrap=row_wrap, technology=technology, clock_frequency=24_000_000,
+        row_wrap=row_wrap, prefetch=False, technology=technology, clock_frequency=24_000_000,
     )  # fmt: skip
 
 

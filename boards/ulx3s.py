@@ -67,7 +67,6 @@ def _board(
             tile_columns=4,
             accumulator_bits=20,
             threshold_bits=18,
-            row_wrap=False,
             weight_depth=512,
             feature_depth=feature_depth,
             threshold_depth=512,

@@ -209,8 +209,10 @@ class Feeder(wiring.Component):
             register = Signal.like(address, name=f"address_{bank}", reset_less=True)
             own = Mux(bank < rotation, wrapped, address)
             if config.row_wrap and config.rows > 1:
+                # One of four steps, so that one addition is enough.
                 beyond = Array(beyond_rows[(bank - turn) % config.rows] for turn in range(config.rows))[rotation]
-                own = own + Mux(beyond, d.wrap_step, 0)
+                own = address + Mux(beyond, Mux(bank < rotation, wrapped_step, d.wrap_step),
+                                    Mux(bank < rotation, d.x_step, 0))  # fmt: skip
             m.d.sync += register.eq(own)
             m.d.comb += self.addresses[bank].eq(register)
         m.d.comb += [

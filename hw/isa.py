@@ -83,8 +83,9 @@ BLOCK_WORDS = {"weights": 16, "thresholds": 17}
 """Words of a descriptor that name a block to copy; the circuit does not keep them."""
 
 COUNTER_WORDS = {"cycles": 18, "steps": 19, "stalls": 20, "completed": 21}
-"""Words of a descriptor that the circuit writes when the layer ends: clock cycles from descriptor fetch to
-the last stored word, array steps issued, cycles the issue waited for the drain, and a run count."""
+"""Words of a descriptor that the circuit writes when the layer ends: clock cycles from descriptor fetch (with
+``prefetch`` from the exchange of descriptors) to the last stored word, array steps issued, cycles the issue waited for
+the drain, and a run count."""
 
 PAIR_FIELDS = (
     Field("feature_offset", 0, 0, 16, "added to the feature address: activation plane * chunks"),

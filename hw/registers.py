@@ -49,7 +49,7 @@ REGISTERS = (
     Register("status", 5, "R", "bit 0 busy; bits [31:8] runs completed since reset"),
     Register("descriptor", 6, "R/W", "program address of the next descriptor; advances as descriptors complete"),
     Register("cycles", 7, "R", "clock cycles busy in the current or latest run"),
-    Register("idle", 8, "R", "clock cycles since the latest run ended; while busy, since the descriptor's fetch began"),
+    Register("idle", 8, "R", "clock cycles since the latest run ended; while busy, of the current descriptor"),
     Register("scratch", 9, "R/W", f"no effect; for link tests; bits [{SCRATCH_BITS - 1}:0], the others read as 0"),
 )
 

@@ -45,6 +45,7 @@ __all__ = [
     "popcount_latency",
     "popcount_registers",
     "program_latency",
+    "raw_planes",
     "rotate_latency",
     "run_cycles",
 ]
@@ -82,6 +83,12 @@ def captures_early(technology: str) -> bool:
     On iCE40 and Gowin such a register costs a LUT, so the drain's multiplexer stands before it.
     """
     return technology not in ("ice40", "gowin")
+
+
+def raw_planes(config: FabricConfig, largest: int) -> int:
+    """Planes of raw results up to ``largest`` that are stored: as many as they need where the drain can begin with any
+    plane, else those of the whole accumulator."""
+    return max(1, largest.bit_length()) if captures_early(config.technology) else config.accumulator_bits
 
 
 def popcount_registers(lanes: int, technology: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.timing import raw_planes
 
 from .graph import Add, Convolution, Flatten, Graph, Input, MaxPool, Node, Threshold
 from .groups import choose_parts, merged_weights
@@ -102,9 +103,10 @@ class _Fuser:
             if name != self.graph.output.name:
                 raise CompileError(f"{name}: accumulators must go to thresholds or be the output")
             node = total.node
-            bits = self.config.accumulator_bits
-            tensor = Tensor(name, node.edge.shape, bits, name, parts=self.grouping.parts.get(name, 1))
             slices = self._slices(total, None)
+            most = max(tensor.bits for tensor in total.inputs)
+            bits = raw_planes(self.config, max(part.planes.largest_count(most) for part in slices))
+            tensor = Tensor(name, node.edge.shape, bits, name, parts=self.grouping.parts.get(name, 1))
             self._store(self._stage(name, total, tensor, slices, (1, 1), (1, 1)))
 
     # Helpers ------------------------------------------------------------------------------------

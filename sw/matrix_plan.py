@@ -18,7 +18,7 @@ from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 from dorefabric.hw.isa import DESCRIPTOR_WORDS
 from dorefabric.hw.layout import FeatureLayout
-from dorefabric.hw.timing import captures_early
+from dorefabric.hw.timing import raw_planes
 
 from .cycles import Cycles, descriptor_cycles, run_cycles
 from .emit import Run, emit
@@ -137,8 +137,7 @@ def _tiles(filters: int, config: FabricConfig) -> int:
 
 
 def _planes(tile: Tile, config: FabricConfig) -> int:
-    """Planes of a count that are stored: those of the largest one where the drain can begin anywhere."""
-    return max(1, tile.largest_count.bit_length()) if captures_early(config.technology) else config.accumulator_bits
+    return raw_planes(config, tile.largest_count)
 
 
 def _even(size: int, most: int, unit: int) -> int:

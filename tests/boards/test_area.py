@@ -10,9 +10,10 @@ import dorefabric.boards
 from dorefabric.boards import BOARDS
 from dorefabric.boards.area import MARKS, block_ram, boards_table, fit, load_costs, predict, rest_units, tile_units
 from dorefabric.hw.config import ConfigError, FabricConfig
+from dorefabric.hw.descriptor import field_widths
 
 README = Path(dorefabric.boards.__file__).parent / "README.md"
-CONFIG = FabricConfig(rows=4, columns=8, lanes=32, tile_columns=4, technology="ecp5")
+CONFIG = FabricConfig(rows=4, columns=8, lanes=32, tile_columns=4, technology="ecp5", prefetch=False)
 
 
 def test_fit_finds_the_costs_of_what_is_linear() -> None:
@@ -35,6 +36,9 @@ def test_prediction_is_the_sum_of_its_units() -> None:
     usage = predict(CONFIG, costs)
     assert usage.lut == 2 * CONFIG.total_lanes
     assert usage.flip_flops == CONFIG.tiles * CONFIG.rows * CONFIG.lanes
+    ahead = predict(dataclasses.replace(CONFIG, prefetch=True), costs)
+    assert ahead.lut == usage.lut
+    assert ahead.flip_flops == usage.flip_flops + sum(field_widths(CONFIG).values())
     with pytest.raises(ConfigError, match=r"^technology must be one of ecp5 to be predicted, not 'generic'$"):
         predict(dataclasses.replace(CONFIG, technology="generic"), costs)
 

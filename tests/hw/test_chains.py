@@ -5,7 +5,7 @@ import pytest
 from core_cases import REGISTER, check, load, start
 from random_descriptors import PAIR_BASE, random_case
 
-from dorefabric.hw.config import FabricConfig
+from dorefabric.hw.config import ConfigError, FabricConfig
 from dorefabric.hw.isa import COUNTER_WORDS, DESCRIPTOR_FIELDS, DESCRIPTOR_WORDS, encode_fields
 from dorefabric.hw.registers import address
 from dorefabric.hw.timing import LOOP_COUNTS, descriptor_cycles, drain_cycles, fetch_cycles, is_empty, run_cycles
@@ -82,3 +82,9 @@ def test_a_prefetched_descriptor_adds_nothing_to_the_drain_before_it() -> None:
     assert left > 0
     counted = 3 * descriptor_cycles(config, d).cycles
     assert run_cycles(config, [d] * 3) == fetch_cycles("generic") + counted + 2 * left + 1
+
+
+@pytest.mark.parametrize("name", ["prefetch", "row_wrap"])
+def test_flags_are_no_numbers(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} must be true or false, not 1$"):
+        FabricConfig(**{name: 1})
