@@ -17,7 +17,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .rotate import Rotate
 from .sequencer import Sequencer
-from .timing import Pipeline, program_latency
+from .timing import Pipeline, copy_latency, program_latency
 from .writer import Writer
 
 __all__ = ["Core"]
@@ -54,13 +54,14 @@ class Core(wiring.Component):
         m.submodules.copier = copier = Copier(config)
         self._host(m, sequencer, feeder, features, array, taps, copier)
 
+        extra = program_latency(config.technology) - 1  # for fast clocks, a register more on the way between units
         m.d.comb += self.busy.eq(sequencer.busy)
         for unit in (feeder, drain, writer):
             m.d.comb += [unit.descriptor.eq(sequencer.descriptor), unit.start.eq(sequencer.start)]
         m.d.comb += [
             copier.descriptor.eq(sequencer.descriptor),
-            copier.start.eq(sequencer.copy),
-            copier.block.eq(sequencer.copy_block),
+            copier.start.eq(delay(m, sequencer.copy, extra, name="copy", reset=True)),
+            Value.cast(copier.block).eq(delay(m, sequencer.copy_block, extra, name="copy_block")),
             copier.thresholds.eq(sequencer.copy_thresholds),
             sequencer.copy_done.eq(copier.done),
         ]
@@ -78,24 +79,19 @@ class Core(wiring.Component):
             rotate.words.eq(features.words),
             rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
             rotate.valid.eq(delay(m, feeder.valid, times.memory, name="valid")),
-            # For fast clocks from registers of their own, which can lie among the elements.
-            Value.cast(array.activations).eq(
-                delay(m, rotate.activations, program_latency(config.technology) - 1, name="activations")
-            ),
+            Value.cast(array.activations).eq(delay(m, rotate.activations, extra, name="activations")),
         ]
 
         # Control. The feeder is at cycle ``sums``; each signal is delayed to where the array or the drain uses it.
         late = times.accumulate - times.sums
         level = delay(m, feeder.level, times.drain - 1 - times.sums, name="level", reset=True)
-        # For fast clocks, what elements look at comes from a register of its own, which can lie near them.
-        ahead = program_latency(config.technology) - 1
-        enabled = delay(m, feeder.enable, late - ahead, name="enabled", reset=True)
-        level_late = delay(m, level, times.accumulate - (times.drain - 1) - ahead, name="level_late", reset=True)
+        enabled = delay(m, feeder.enable, late - extra, name="enabled", reset=True)
+        level_late = delay(m, level, times.accumulate - (times.drain - 1) - extra, name="level_late", reset=True)
         clears = Signal(init=1)
         with m.If(enabled):
             m.d.sync += clears.eq(level_late != 0)  # the step after the last one of a tile starts from zero
-        enable = delay(m, enabled, ahead, name="enable", reset=True)
-        clear = delay(m, clears, ahead, name="clear")
+        enable = delay(m, enabled, extra, name="enable", reset=True)
+        clear = delay(m, clears, extra, name="clear")
         m.d.comb += [
             array.control.weight_address.eq(
                 delay(m, feeder.weight_address, times.weight_address - times.sums, name="weight_address")
@@ -120,7 +116,7 @@ class Core(wiring.Component):
 
         # Results.
         m.d.comb += [
-            writer.level.eq(delay(m, level, times.bits - 1 - ahead - times.drain, name="level_writer", reset=True)),
+            writer.level.eq(delay(m, level, times.bits - 1 - extra - times.drain, name="level_writer", reset=True)),
             writer.bits.eq(array.bits),
             writer.prepare.eq(sequencer.prepare),
             writer.prepare_first.eq(sequencer.prepare_first),
@@ -132,9 +128,8 @@ class Core(wiring.Component):
     def _host(self, m, sequencer, feeder, features, array, taps, copier) -> None:
         """Host accesses, and the copier's on the same ways: where the bits of an offset go, see `registers`."""
         config = self.config
-        times = Pipeline.of(config)
         # A feature word takes the way of an activation; address, bank and piece are held by the access.
-        m.submodules.host = host = HostPort(read_cycles=times.activations - times.sums)
+        m.submodules.host = host = HostPort(read_cycles=copy_latency(config))
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()
@@ -164,9 +159,11 @@ class Core(wiring.Component):
             features.host.bank.eq(written_word[:row_bits]),
             features.host.piece.eq(written[:piece_bits]),
             features.host.data.eq(written_data),
-            feeder.host_read.eq(copier.busy | (access.space.features & ~sequencer.busy)),
-            feeder.host_address.eq(Mux(copier.busy, copier.address, address)),
-            feeder.host_bank.eq(Mux(copier.busy, copier.bank, bank)),
+            feeder.host_read.eq(
+                delay(m, copier.busy | (access.space.features & ~sequencer.busy), late, name="host_read", reset=True)
+            ),
+            feeder.host_address.eq(delay(m, Mux(copier.busy, copier.address, address), late, name="host_address")),
+            feeder.host_bank.eq(delay(m, Mux(copier.busy, copier.bank, bank), late, name="host_bank")),
         ]
         read_word = Signal(min(32, config.lanes))
         read_piece = Mux(copier.busy, copier.piece, piece)

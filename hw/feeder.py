@@ -121,7 +121,9 @@ class Feeder(wiring.Component):
         strides = [self._constant(m, times(d.x_stride, pixels), f"stride_{pixels}") if pixels & pixels - 1
                    else times(d.x_stride, pixels) for pixels in range(config.rows + 1)]  # fmt: skip
         if config.row_wrap:
-            beyond, wrapped_x = self._wrap(m, x, config.rows)
+            # Tiles end a drain apart, which is longer than a cycle: time to compare and subtract.
+            beyond, wrapped_x = (delay(m, value, 1, name=name) for value, name in
+                                 zip(self._wrap(m, x, config.rows), ("beyond", "wrapped_x"), strict=True))  # fmt: skip
             wrapped_step = self._constant(m, d.x_step + d.wrap_step, "wrapped_step")
         with m.If(level_1 == Level.COLUMN):
             m.d.sync += [column_offset.eq(column_offset + d.x_step), x.eq(x + strides[-1])]

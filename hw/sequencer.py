@@ -101,7 +101,7 @@ class Sequencer(wiring.Component):
         word = Signal(range(fetch_cycles(config.technology) + 1))
         late = latency - 1
         fetched, copied_first = fetch_cycles(config.technology), 2 + latency + 2 * late
-        block_word = delay(m, read_word, late, name="block_word")
+        late_word = delay(m, read_word, late, name="late_word")
         # What is written comes from registers of its own for fast clocks.
         layout = {"address": len(program.write_address), "data": 32, "enable": 1}
         write = Signal(data.StructLayout(layout))
@@ -120,8 +120,8 @@ class Sequencer(wiring.Component):
             self.pair_word.eq(read_word),
             self.program_word.eq(read_word),
             self.descriptor.eq(registers.descriptor),
-            registers.word.eq(read_word),
-            registers.number.eq(word - (1 + latency)),
+            registers.word.eq(late_word),
+            registers.number.eq(word - (1 + latency + late)),
             following.eq(next_descriptor + DESCRIPTOR_WORDS),
             counters.issue.eq(self.issue), counters.stall.eq(self.stall), counters.completed.eq(read_word),
             counters.busy.eq(running),
@@ -181,7 +181,7 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
 
             with m.State("fetch"):
-                m.d.comb += [registers.clear.eq(word == 1), registers.load.eq(word > latency)]
+                m.d.comb += [registers.clear.eq(word == 1), registers.load.eq(word > latency + late)]
                 # After the last word the pointer stands where the blocks' words begin, for the copy.
                 with m.If(word < PARAMETER_WORDS):
                     m.d.sync += pointer.eq(pointer + 1)
@@ -204,7 +204,7 @@ class Sequencer(wiring.Component):
                 waits = (word == late + 1) | (word == copied_first + 1)
                 m.d.comb += [
                     self.copy.eq(first | second), self.copy_thresholds.eq(word > late + 1),
-                    self.copy_block.source.eq(block_word), self.copy_block.count.eq(block_word[16:]),
+                    self.copy_block.source.eq(late_word), self.copy_block.count.eq(late_word[16:]),
                 ]  # fmt: skip
                 with m.If(first):
                     m.d.sync += pointer.eq(pointer + 1)

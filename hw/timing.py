@@ -63,8 +63,9 @@ STORE_CYCLES = 5
 
 
 def fetch_cycles(technology: str) -> int:
-    """Reading the words of a descriptor, one a cycle; copying takes more, see `copy_cycles`."""
-    return PARAMETER_WORDS + program_latency(technology)
+    """Reading the words of a descriptor, one a cycle, with a register more on the way for fast clocks; copying takes
+    more, see `copy_cycles`."""
+    return PARAMETER_WORDS + 2 * program_latency(technology) - 1
 
 
 def memory_latency(technology: str) -> int:
@@ -164,7 +165,7 @@ class Cycles:
 def copy_latency(config: FabricConfig) -> int:
     """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
     times = Pipeline.of(config)
-    return times.activations - times.sums
+    return times.activations - times.sums + program_latency(config.technology) - 1
 
 
 def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
@@ -177,7 +178,8 @@ def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
     if not (words or entries or is_empty(descriptor)):
         return 0
     blocks = 3 * program_latency(config.technology)  # their words are read again
-    return blocks + sum(count + copy_latency(config) for count in (words, entries) if count)
+    begin = copy_latency(config) + program_latency(config.technology) - 1
+    return blocks + sum(count + begin for count in (words, entries) if count)
 
 
 LOOP_COUNTS = ("channel_tiles", "y_count", "x_tiles", "pool_taps", "pairs", "taps", "chunks", "planes")

@@ -1,6 +1,6 @@
 """Writer: pools the code bits and stores them into the feature memory, where the next layer finds them."""
 
-from types import SimpleNamespace
+from functools import partial
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -57,30 +57,29 @@ class Writer(wiring.Component):
         rows, rows_bits = config.rows, ceil_log2(config.rows)
         segment_bits = ceil_log2(config.segments)
 
-        # The pool's memory is addressed by the counter itself, all else looks at it one cycle before the bits.
-        m.submodules.slots = counter = SlotCounter(config)
-        m.d.comb += [counter.start.eq(self.level != 0), counter.planes.eq(d.planes)]
-        ahead = program_latency(config.technology) - 1
-        slots = SimpleNamespace(**{
-            name: delay(m, getattr(counter, name), ahead, name=f"slots_{name}", reset=True)
-            for name in ("start", "row", "row_ends", "complete", "first_plane", "last_slot", "last")
-        })  # fmt: skip
-
-        # One cycle before the bits: slot, and address of its pixel.
+        # The pool's memory is addressed by the counter itself; what else is known of a slot comes one cycle before its
+        # bits, for fast clocks from registers.
+        m.submodules.slots = slots = SlotCounter(config)
+        m.d.comb += [slots.start.eq(self.level != 0), slots.planes.eq(d.planes)]
         level = Signal(LEVEL_BITS, reset_less=True)
-        first_position = Signal(reset_less=True)
-        level_of_tile = delay(m, self.level, ahead, name="level_of_tile")
+        first_position, in_image = Signal(reset_less=True), Signal()
         with m.If(slots.start):
-            m.d.sync += [level.eq(level_of_tile), first_position.eq(level != Level.POOL)]
+            m.d.sync += [level.eq(self.level), first_position.eq(level != Level.POOL)]
         with m.If(self.start):
             m.d.sync += level.eq(Level.END)  # whatever comes next is a first pool position
+        m.d.comb += in_image.eq((level == Level.COLUMN) | (slots.row <= d.out_tail))
+        late = partial(delay, m, cycles=program_latency(config.technology) - 1, reset=True)
+        last_slot, last = late(slots.last_slot, name="last_slot"), late(slots.last, name="last")
+        last_of_place = late(slots.last & (level >= Level.COLUMN), name="last_of_place")
+        last_of_channel = late(slots.last & (level == Level.CHANNEL), name="last_of_channel")
+        moves = late(slots.complete & in_image, name="moves")
 
         plane_top, plane_offset = (Signal.like(d.out_base, name=n, reset_less=True) for n in ("top", "plane_offset"))
         with m.If(self.prepare):  # plane_top = (planes - 1) * out_plane_step
             m.d.sync += plane_top.eq(Mux(self.prepare_first, 0, plane_top + d.out_plane_step))
-        with m.If(self.start | slots.last):
+        with m.If(self.start | last):
             m.d.sync += plane_offset.eq(plane_top)
-        with m.Elif(slots.last_slot):
+        with m.Elif(last_slot):
             m.d.sync += plane_offset.eq(plane_offset - d.out_plane_step)
 
         # Where the pixel of the slot lies, and where that of slot 0 does.
@@ -106,15 +105,13 @@ class Writer(wiring.Component):
             next_row_base.eq(row_base + Mux(next_row_bank >= rows, wrapped_step, d.out_row_step)),
             *(moved.eq(signal) for moved, signal in zip(after, now, strict=True)),
         ]
-        in_image = Signal()
-        m.d.comb += in_image.eq((level == Level.COLUMN) | (slots.row <= d.out_tail))
-        with m.If(slots.complete & in_image & (left == 0)):
+        with m.If(moves & (left == 0)):
             m.d.comb += [
                 after_pixel.eq(next_row_base), after_row_base.eq(next_row_base),
                 after_bank.eq(after_row_bank), after_phase.eq(0), after_left.eq(d.out_width),
                 after_row_bank.eq(Mux(next_row_bank >= rows, next_row_bank - rows, next_row_bank)),
             ]  # fmt: skip
-        with m.Elif(slots.complete & in_image):
+        with m.Elif(moves):
             m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1), after_left.eq(left - 1)]
             with m.If(phase == d.out_stride):
                 m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
@@ -134,19 +131,18 @@ class Writer(wiring.Component):
 
         # Where a tile of results begins is kept a cycle later: its next plane needs it after all slots of the first.
         begins, begun = Signal(), Signal()
-        m.d.comb += begins.eq(self.start | (slots.last & (level >= Level.COLUMN)))
+        m.d.comb += begins.eq(self.start | last_of_place)
         m.d.sync += begun.eq(begins)
         with m.If(begun):
             m.d.sync += [saved.eq(signal) for saved, signal in zip(first, now, strict=True)]
         m.d.sync += [signal.eq(moved) for signal, moved in zip(now, after, strict=True)]
-        with m.If(slots.last_slot & ~begins):
+        with m.If(last_slot & ~begins):
             m.d.sync += [signal.eq(saved) for signal, saved in zip(now, first, strict=True)]
-        channel = slots.last & (level == Level.CHANNEL)
-        with m.If(channel):
+        with m.If(last_of_channel):
             m.d.sync += [chunk_base.eq(next_chunk), segment.eq(segment + 1)]
-        with m.If(self.start | channel):
+        with m.If(self.start | last_of_channel):
             begin = Signal.like(chunk_base)
-            m.d.comb += begin.eq(Mux(channel, next_chunk, chunk_base))
+            m.d.comb += begin.eq(Mux(last_of_channel, next_chunk, chunk_base))
             start = (begin, d.out_bank, 0, d.out_width, begin, d.out_bank)
             m.d.sync += [signal.eq(value) for signal, value in zip(now, start, strict=True)]
 
@@ -156,22 +152,23 @@ class Writer(wiring.Component):
 
         m.submodules.pool = pool = RunningMaximum(config)
         m.d.comb += [
-            pool.plane.eq(counter.plane),
-            pool.slot.eq(counter.row),
-            pool.first_plane.eq(delay(m, slots.first_plane, 1, name="first_plane")),
-            pool.first_position.eq(delay(m, first_position, 1, name="first_position_late")),
-            pool.valid.eq(delay(m, slots.row_ends, 1, name="row_ends", reset=True)),
+            pool.plane.eq(slots.plane),
+            pool.slot.eq(slots.row),
+            pool.first_plane.eq(delay(m, late(slots.first_plane, name="first_plane"), 1, name="first_plane_late")),
+            pool.first_position.eq(delay(m, late(first_position, name="position"), 1, name="position_late")),
+            pool.valid.eq(delay(m, late(slots.row_ends, name="row_ends"), 1, name="row_ends_late", reset=True)),
             pool.bits.eq(self.bits),
         ]
 
         # After the bits.
-        stored = slots.complete & in_image & (level != Level.POOL)
+        stored = late(slots.complete & in_image & (level != Level.POOL), name="stored")
+        ends = late(slots.last & (level == Level.END), name="ends")
         m.d.comb += [
-            self.store.valid.eq(delay(m, stored, 2, name="stored", reset=True)),
+            self.store.valid.eq(delay(m, stored, 2, name="stored_late", reset=True)),
             self.store.address.eq(delay(m, address, 1, name="word_address_late")),
             self.store.bank.eq(delay(m, bank, 2, name="word_bank")),
             self.store.segment.eq(delay(m, segment, 2, name="word_segment")),
             self.store.bits.eq(pool.maximum),
-            self.done.eq(delay(m, slots.last & (level == Level.END), 3, name="done", reset=True)),
+            self.done.eq(delay(m, ends, 3, name="done", reset=True)),
         ]
         return m
