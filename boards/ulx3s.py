@@ -87,6 +87,6 @@ BOARDS = (
            floorplan=Floorplan(tiles=((1, 2), (), (0, 3)), band=4)),
     _board("45F", lut=43_848, block_ram=108, rows=5, columns=32, clock_hz=50_000_000,
            floorplan=Floorplan(tiles=((1, 2, 3), (), (0, 5, 4), (7, 6)), band=6)),
-    _board("85F", lut=83_640, block_ram=208, rows=5, columns=64, clock_hz=87_500_000,
-           floorplan=Floorplan(tiles=((2, 3, 4, 5), (1, 0, 7, 6), (), (14, 15, 8, 9), (13, 12, 11, 10)), band=5)),
+    _board("85F", lut=83_640, block_ram=208, rows=6, columns=64, clock_hz=105_000_000,
+           floorplan=Floorplan(tiles=((2, 3, 4, 5), (1, 0, 7, 6), (), (14, 15, 8, 9), (13, 12, 11, 10)), band=13)),
 )  # fmt: skip
