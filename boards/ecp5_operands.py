@@ -38,24 +38,24 @@ def place_activations(
             (net,) = cells[name]["connections"][pin]
             readers[net].append(((tile, row), column, pin))
     columns = 1 + max((column for _, _, column in rows.values()), default=0)
-    registers = [cell for cell in cells.values() if cell["type"] == "TRELLIS_FF"]
-    driven = {cell["connections"]["Q"][0] for cell in registers}
+    registers = sorted(name for name, cell in cells.items() if cell["type"] == "TRELLIS_FF")
+    driven = {cells[name]["connections"]["Q"][0] for name in registers}
     wanted: dict[tuple[Row, bool], list[str]] = defaultdict(list)
-    for name in sorted(name for name, cell in cells.items() if cell["type"] == "TRELLIS_FF"):
+    for name in registers:
         connections = cells[name]["connections"]
         if connections["DI"][0] not in driven or connections.get("LSR", ["0"]) != ["0"] or "CE" in connections:
             continue
         seen = readers.get(connections["Q"][0], ())
         of_row: dict[Row, set[int]] = defaultdict(set)
-        for row, column, _ in seen:
-            of_row[row].add(column)
-        for row, those in of_row.items():
+        for place, column, _ in seen:
+            of_row[place].add(column)
+        for place, those in of_row.items():
             if 2 * len(those) > columns:
-                wanted[row, seen[0][2] in "AB"].append(name)
+                wanted[place, seen[0][2] in "AB"].append(name)
                 break
     places: dict[str, Site] = {}
-    for row, tiles in free.items():
-        remaining = {parity: iter(wanted[row, parity]) for parity in (True, False)}
+    for place, tiles in free.items():
+        remaining = {parity: iter(wanted[place, parity]) for parity in (True, False)}
         for x, y in tiles:
             for parity, logic_cells in ((True, _ODD), (False, _EVEN)):
                 for logic_cell, name in zip(logic_cells, remaining[parity], strict=False):
