@@ -45,7 +45,7 @@ def place_activations(
         connections = cells[name]["connections"]
         if connections["DI"][0] not in driven or connections.get("LSR", ["0"]) != ["0"] or "CE" in connections:
             continue
-        seen = readers.get(connections["Q"][0], ())
+        seen = readers.get(connections["Q"][0], [])
         of_row: dict[Row, set[int]] = defaultdict(set)
         for place, column, _ in seen:
             of_row[place].add(column)
