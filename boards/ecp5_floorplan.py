@@ -22,13 +22,12 @@ from typing import Any
 
 from .ecp5_memories import place_memories
 from .ecp5_operands import Row, place_activations
-from .ecp5_pins import Site, choose_pins
+from .ecp5_pins import Cells, Site, choose_pins
 from .tools import BuildError
 
 __all__ = ["Floorplan", "LogicGrid", "place_elements"]
 
 CELLS_PER_TILE = 8
-Cells = dict[str, dict[str, Any]]
 Chain = dict[int, str]
 Places = dict[tuple[int, int], int]
 

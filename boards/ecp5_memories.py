@@ -8,17 +8,15 @@ chip, with 5 ns of wire. The pool's memory, which has no output register, it put
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from scipy.optimize import linear_sum_assignment
 
-from .ecp5_pins import Site
+from .ecp5_pins import Cells, Site
 
 __all__ = ["place_memories"]
 
 _OF_COLUMN = re.compile(r"\.tile_(\d+)\.(?:weights|threshold_memory)_(\d+)")
 
-Cells = dict[str, dict[str, Any]]
 Point = tuple[int, int]
 
 

@@ -8,11 +8,10 @@ from typing import Any
 from dorefabric.hw.ecp5_chain import END, START, START_GATED
 
 from .ecp5_floorplan import Floorplan, LogicGrid, place_elements
+from .ecp5_pins import Cells
 from .report import Usage
 
 __all__ = ["absorb_output_registers", "array_usage", "open_carry_ends", "prepare"]
-
-Cells = dict[str, dict[str, Any]]
 
 
 def prepare(path: Path, device: str, floorplan: Floorplan | None = None) -> Usage:

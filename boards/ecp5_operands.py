@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .ecp5_pins import Site
+from .ecp5_pins import Cells, Site
 
 __all__ = ["Row", "place_activations"]
 
-Cells = dict[str, dict[str, Any]]
 Row = tuple[int, int]
 """Column tile and row of the array."""
 

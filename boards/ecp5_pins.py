@@ -23,10 +23,13 @@ from typing import Any
 
 from dorefabric.hw.ecp5_chain import ADD, ADD_GATED, ADD_SHIFT, START, START_GATED
 
-__all__ = ["NEAR_PIN", "Arrangement", "Site", "arrangements", "choose_pins", "reaches"]
+__all__ = ["NEAR_PIN", "Arrangement", "Cells", "Site", "arrangements", "choose_pins", "reaches"]
 
 Arrangement = tuple[dict[str, str], int]
 """For each used pin the pin of `ecp5_chain`'s table whose operand it takes; and the LUT's contents."""
+
+Cells = dict[str, dict[str, Any]]
+"""Cells of a netlist by name, as yosys writes them."""
 
 Site = tuple[int, int, int]
 """Column and row of a tile, and which of its eight logic cells."""
@@ -84,7 +87,7 @@ def arrangements(init: int) -> Iterator[Arrangement]:
                 yield order, _contents(partial(_shifted, clear, double, before, same), None)
 
 
-def choose_pins(cells: dict[str, dict[str, Any]], combs: dict[str, Site], registers: dict[str, Site]) -> None:
+def choose_pins(cells: Cells, combs: dict[str, Site], registers: dict[str, Site]) -> None:
     """Rearrange the operands of the placed carry cells ``combs``, in place; ``registers`` are the placed flip-flops."""
     sources: dict[int, tuple[Site, bool]] = {}
     for names, port in ((combs, "F"), (registers, "Q")):
