@@ -1,7 +1,9 @@
 """What a configuration needs, from synthesis alone: seconds to minutes, and no place and route."""
 
+import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 from dorefabric.hw import gowin_chain
 from dorefabric.hw.config import ConfigError, FabricConfig
 
+from .ecp5_netlist import absorb_output_registers
 from .report import Usage, parse_yosys_statistics
 from .tools import BuildError, find_tool, run_tool
 
@@ -91,6 +94,7 @@ def estimate(
                 SYNTHESIS[technology],
                 *AFTER_SYNTHESIS.get(technology, ()),
                 "tee -q -o statistics.json stat -json",
+                "write_json top.json",
             ]
         )
         try:
@@ -98,4 +102,15 @@ def estimate(
         except BuildError as error:
             # The log goes with the folder: do not name it.
             raise BuildError(str(error).rpartition(" (log: ")[0] or str(error)) from None
-        return parse_yosys_statistics((work / "statistics.json").read_text(), technology)
+        usage = parse_yosys_statistics((work / "statistics.json").read_text(), technology)
+        if technology == "ecp5":  # as in a build
+            usage = replace(usage, flip_flops=usage.flip_flops - _absorbed(work / "top.json"))
+        return usage
+
+
+def _absorbed(netlist: Path) -> int:
+    """Flip-flops that become output registers of block RAMs."""
+    cells = json.loads(netlist.read_text())["modules"]["top"]["cells"]
+    before = len(cells)
+    absorb_output_registers(cells)
+    return before - len(cells)

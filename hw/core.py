@@ -17,7 +17,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .rotate import Rotate
 from .sequencer import Sequencer
-from .timing import Pipeline, copy_latency, program_latency
+from .timing import Pipeline, copy_latency, extra_registers
 from .writer import Writer
 
 __all__ = ["Core"]
@@ -54,7 +54,7 @@ class Core(wiring.Component):
         m.submodules.copier = copier = Copier(config)
         self._host(m, sequencer, feeder, features, array, taps, copier)
 
-        extra = program_latency(config.technology) - 1  # for fast clocks, a register more on the way between units
+        extra = extra_registers(config.technology)
         m.d.comb += self.busy.eq(sequencer.busy)
         for unit in (feeder, drain, writer):
             m.d.comb += [unit.descriptor.eq(sequencer.descriptor), unit.start.eq(sequencer.start)]
@@ -74,7 +74,7 @@ class Core(wiring.Component):
             sequencer.stall.eq(feeder.stall),
             feeder.pair_word.eq(sequencer.pair_word),
             taps.read_address.eq(feeder.tap_address),
-            feeder.tap_word.eq(delay(m, taps.read_data, program_latency(config.technology) - 1, name="tap_word")),
+            feeder.tap_word.eq(delay(m, taps.read_data, extra, name="tap_word")),
             features.addresses.eq(feeder.addresses),
             rotate.words.eq(features.words),
             rotate.rotation.eq(delay(m, feeder.rotation, times.memory, name="rotation")),
@@ -133,16 +133,15 @@ class Core(wiring.Component):
         connect(m, flipped(self.bus), host.bus)
         access = host.access
         idle_write = Signal()
-        # What is written goes through a register of its own for fast clocks.
-        late = program_latency(config.technology) - 1
-        written = delay(m, access.offset, late, name="written_offset")
-        written_data = delay(m, access.data, late, name="written_data")
+        extra = extra_registers(config.technology)
+        written = delay(m, access.offset, extra, name="written_offset")
+        written_data = delay(m, access.data, extra, name="written_data")
         m.d.comb += [
             sequencer.access.eq(access),
             idle_write.eq(access.write & ~sequencer.busy),
             taps.write_address.eq(written),
             taps.write_data.eq(written_data),
-            taps.write_enable.eq(delay(m, access.space.taps & idle_write, late, name="taps_write", reset=True)),
+            taps.write_enable.eq(delay(m, access.space.taps & idle_write, extra, name="taps_write", reset=True)),
         ]
 
         piece_bits, row_bits = ceil_log2(config.bus_words), ceil_log2(config.rows)
@@ -153,17 +152,17 @@ class Core(wiring.Component):
         bank, address = word[:row_bits], word[row_bits:]
         m.d.comb += [
             features.host.valid.eq(
-                delay(m, access.space.features & idle_write, late, name="features_write", reset=True)
+                delay(m, access.space.features & idle_write, extra, name="features_write", reset=True)
             ),
             features.host.address.eq(written_word[row_bits:]),
             features.host.bank.eq(written_word[:row_bits]),
             features.host.piece.eq(written[:piece_bits]),
             features.host.data.eq(written_data),
             feeder.host_read.eq(
-                delay(m, copier.busy | (access.space.features & ~sequencer.busy), late, name="host_read", reset=True)
+                delay(m, copier.busy | (access.space.features & ~sequencer.busy), extra, name="host_read", reset=True)
             ),
-            feeder.host_address.eq(delay(m, Mux(copier.busy, copier.address, address), late, name="host_address")),
-            feeder.host_bank.eq(delay(m, Mux(copier.busy, copier.bank, bank), late, name="host_bank")),
+            feeder.host_address.eq(delay(m, Mux(copier.busy, copier.address, address), extra, name="host_address")),
+            feeder.host_bank.eq(delay(m, Mux(copier.busy, copier.bank, bank), extra, name="host_bank")),
         ]
         read_word = Signal(min(32, config.lanes))
         read_piece = Mux(copier.busy, copier.piece, piece)
@@ -173,7 +172,7 @@ class Core(wiring.Component):
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)
         entry = Mux(to_thresholds, offset, offset[piece_bits:])
         host_write = Signal.like(array.host)
-        m.d.comb += Value.cast(array.host).eq(delay(m, host_write, late, name="host_write", reset=True))
+        m.d.comb += Value.cast(array.host).eq(delay(m, host_write, extra, name="host_write", reset=True))
         m.d.comb += [
             host_write.weight.eq(
                 (copier.write & ~copier.thresholds) | (access.space.weights & idle_write)

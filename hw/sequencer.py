@@ -14,7 +14,7 @@ from .isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .pipeline import delay
 from .registers import REGISTERS, SCRATCH_BITS, constants
-from .timing import PARAMETER_WORDS, STORE_CYCLES, fetch_cycles, program_latency
+from .timing import PARAMETER_WORDS, STORE_CYCLES, extra_registers, fetch_cycles, program_latency
 
 __all__ = ["Sequencer"]
 
@@ -99,7 +99,7 @@ class Sequencer(wiring.Component):
         # In the fetch, word n of the descriptor is addressed in the cycle of word n + 1, and at the last value it is
         # complete. A fetch in place of a drain begins at 0, where the run count is addressed.
         word = Signal(range(fetch_cycles(config.technology) + 1))
-        late = latency - 1
+        late = extra_registers(config.technology)
         fetched, copied_first = fetch_cycles(config.technology), 2 + latency + 2 * late
         late_word = delay(m, read_word, late, name="late_word")
         # What is written comes from registers of its own for fast clocks.

@@ -15,7 +15,7 @@ from .memory import BlockMemory
 from .pipeline import delay
 from .shared import place
 from .threshold import ThresholdUnit
-from .timing import memory_latency, program_latency
+from .timing import extra_registers, memory_latency
 from .twin_memory import TwinMemory
 
 __all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
@@ -201,12 +201,11 @@ class Tile(wiring.Component):
     @property
     def _host_word(self) -> Signal:
         """Address and data of what `_strobe` writes: a cycle later where clocks are fast."""
-        return self.next_host if program_latency(self.config.technology) > 1 else self.host
+        return self.next_host if extra_registers(self.config.technology) else self.host
 
     def _strobe(self, m: Module, chosen: Value, name: str) -> Value:
         """Whether `_host_word` is to be written into the memory that the host's word ``chosen``."""
-        late = program_latency(self.config.technology) - 1
-        return delay(m, chosen & (self.host.tile == 0), late, name=name)
+        return delay(m, chosen & (self.host.tile == 0), extra_registers(self.config.technology), name=name)
 
     def _pass_on(self, m: Module) -> None:
         """Registers towards the next tile."""

@@ -39,6 +39,7 @@ __all__ = [
     "copy_latency",
     "descriptor_cycles",
     "drain_cycles",
+    "extra_registers",
     "fetch_cycles",
     "is_empty",
     "memory_latency",
@@ -50,9 +51,14 @@ __all__ = [
     "run_cycles",
 ]
 
+def extra_registers(technology: str) -> int:
+    """Registers more on the ways between units and behind control's memories: 1 for fast clocks, else 0."""
+    return int(technology == "ecp5")
+
+
 def program_latency(technology: str) -> int:
     """Cycles from address to data of control's and the pool's memories: with an output register for fast clocks."""
-    return 2 if technology == "ecp5" else 1
+    return 1 + extra_registers(technology)
 
 
 PARAMETER_WORDS = min(COUNTER_WORDS.values())
@@ -65,7 +71,7 @@ STORE_CYCLES = 5
 def fetch_cycles(technology: str) -> int:
     """Reading the words of a descriptor, one a cycle, with a register more on the way for fast clocks; copying takes
     more, see `copy_cycles`."""
-    return PARAMETER_WORDS + 2 * program_latency(technology) - 1
+    return PARAMETER_WORDS + program_latency(technology) + extra_registers(technology)
 
 
 def memory_latency(technology: str) -> int:
@@ -127,7 +133,7 @@ class Pipeline:
     def of(cls, config: FabricConfig) -> "Pipeline":
         sums = program_latency(config.technology) + 2
         memory = memory_latency(config.technology)
-        activations = sums + 2 + memory + rotate_latency(config.rows) + program_latency(config.technology) - 1
+        activations = sums + 2 + memory + rotate_latency(config.rows) + extra_registers(config.technology)
         accumulate = activations + popcount_latency(config.lanes, config.technology)
         # The results' turn comes two cycles before the end of a comparison, a cycle after the capture or two.
         drain = accumulate + 3 + captures_early(config.technology) - config.threshold_latency
@@ -165,7 +171,7 @@ class Cycles:
 def copy_latency(config: FabricConfig) -> int:
     """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
     times = Pipeline.of(config)
-    return times.activations - times.sums + program_latency(config.technology) - 1
+    return times.activations - times.sums + extra_registers(config.technology)
 
 
 def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
@@ -178,7 +184,7 @@ def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
     if not (words or entries or is_empty(descriptor)):
         return 0
     blocks = 3 * program_latency(config.technology)  # their words are read again
-    begin = copy_latency(config) + program_latency(config.technology) - 1
+    begin = copy_latency(config) + extra_registers(config.technology)
     return blocks + sum(count + begin for count in (words, entries) if count)
 
 

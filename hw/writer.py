@@ -13,7 +13,7 @@ from .features import store_layout
 from .pipeline import delay
 from .pool import RunningMaximum
 from .slots import SlotCounter
-from .timing import program_latency
+from .timing import extra_registers
 
 __all__ = ["Writer"]
 
@@ -30,7 +30,7 @@ class Writer(wiring.Component):
     descriptor : In
     prepare : In; set for planes cycles before ``start``, with ``prepare_first`` in the first of them
     start : In; a descriptor begins
-    level : In; `Level` of a tile of results, 1 + `program_latency` cycles before its first bits, else 0
+    level : In; `Level` of a tile of results, 2 + `extra_registers` cycles before its first bits, else 0
     bits : In, ``columns`` bits of a slot
     store : Out; `features.store_layout`, two cycles after the address of the slot, one after its bits
     done : Out; in the cycle before the last store of the descriptor is in memory
@@ -68,7 +68,7 @@ class Writer(wiring.Component):
         with m.If(self.start):
             m.d.sync += level.eq(Level.END)  # whatever comes next is a first pool position
         m.d.comb += in_image.eq((level == Level.COLUMN) | (slots.row <= d.out_tail))
-        late = partial(delay, m, cycles=program_latency(config.technology) - 1, reset=True)
+        late = partial(delay, m, cycles=extra_registers(config.technology), reset=True)
         last_slot, last = late(slots.last_slot, name="last_slot"), late(slots.last, name="last")
         last_of_place = late(slots.last & (level >= Level.COLUMN), name="last_of_place")
         last_of_channel = late(slots.last & (level == Level.CHANNEL), name="last_of_channel")

@@ -14,7 +14,8 @@ from dorefabric.hw.twin_memory import TwinMemory
 amaranth_boards = pytest.importorskip("amaranth_boards")
 
 REQUIRED_LANES = {
-    "icebreaker": 512, "hx8k_evn": 512, "ulx3s_85f": 24576, "tang_nano_9k": 1536, "tang_nano_20k": 1024, "arty_a7": 4096,
+    "icebreaker": 512, "hx8k_evn": 512, "ulx3s_85f": 24_576, "tang_nano_9k": 1536, "tang_nano_20k": 1024,
+    "arty_a7": 4096,
     "ulx3s_12f": 2048, "ulx3s_25f": 4096, "ulx3s_45f": 8192,
 }  # fmt: skip
 
