@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dorefabric.hw.config import FabricConfig
@@ -77,9 +76,6 @@ class Board:
         Amaranth overrides: options of the tools.
     floorplan : Floorplan or None
         Where the elements of ``config`` lie, on an ECP5; None: the placer decides.
-    overconstrain : Fraction
-        Factor on the clocks that an ECP5's place and route is asked for, at least 1: it stops improving a path that is
-        fast enough. The report judges the clock that the board runs at.
     programmers : tuple of commands
         Commands that load the bitstream, which is appended; the first one that is installed is used.
     """
@@ -101,16 +97,11 @@ class Board:
     tie_high: tuple[tuple[str, str], ...] = ()
     tool_options: tuple[tuple[str, str], ...] = ()
     floorplan: Floorplan | None = None
-    overconstrain: Fraction = Fraction(1)
     routed: bool = True
 
     def __post_init__(self) -> None:
         if self.toolchain not in ("nextpnr", "vendor"):
             raise BoardError(f"board {self.name}: toolchain must be nextpnr or vendor, not {self.toolchain!r}")
-        if self.overconstrain < 1 or (self.overconstrain != 1 and self.config.technology != "ecp5"):
-            raise BoardError(
-                f"board {self.name}: overconstrain must be 1, on an ECP5 1 or more, not {self.overconstrain}"
-            )
         if self.pll is not None and self.pll.input_hz != self.input_hz:
             raise BoardError(
                 f"board {self.name}: the PLL expects {self.pll.input_hz} Hz, the input clock is {self.input_hz} Hz"

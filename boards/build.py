@@ -183,14 +183,10 @@ class _Run:
         if self.board.toolchain == "nextpnr":
             # Timing is judged from the report, so that a miss is reported with its numbers.
             options.setdefault("script_after_read", before_synthesis(self.board.config))
-            factor = self.board.overconstrain
             options["nextpnr_opts"] = " ".join(
                 [options.get("nextpnr_opts", ""), "--seed", str(self.seed), "--freq",
-                 f"{float(factor * self.board.clock_hz) / 1e6:g}", "--timing-allow-fail", "--report nextpnr.json"]
+                 f"{self.board.clock_hz / 1e6:g}", "--timing-allow-fail", "--report nextpnr.json"]
             ).strip()  # fmt: skip
-            if factor != 1:  # nextpnr derives the clock of a phase-locked loop from that of its input
-                hertz = float(factor * self.board.input_hz)
-                options["add_preferences"] = f'FREQUENCY PORT "{self.board.clock}_0__io" {hertz:.0f} HZ;'
         platform = self.board.platform()
         # "verbose" only removes the tools' --quiet: their output goes to the log and the progress.
         plan = platform.build(BoardTop(self.board, accelerator), do_build=False, verbose=True, **options)
@@ -217,10 +213,6 @@ class _Run:
                 logs[tool] = self._run(tool, arguments)
         self._end()
         usage, clocks = parse_nextpnr_report(self.work / "nextpnr.json", logs["nextpnr"], self.board.config.technology)
-        clocks = tuple(
-            Clock(clock.name, clock.achieved, round(clock.required / float(self.board.overconstrain), 2))
-            for clock in clocks
-        )
         _check_constraint(self.board, clocks)
         return self._report(usage, clocks, self.board.bitstream, array if design is None else None)
 

@@ -5,7 +5,6 @@ model. The open tools see the same die in 12F and 25F; the configuration of the 
 one.
 """
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dorefabric.hw.config import FabricConfig
@@ -30,7 +29,6 @@ def _board(
     clock_hz: int,
     floorplan: Floorplan,
     feature_depth: int = 1024,
-    overconstrain: Fraction = Fraction(1),
 ) -> Board:
     """``rows`` × ``columns`` × 64 lanes on the part of that size."""
 
@@ -60,7 +58,6 @@ def _board(
         ),
         tie_high=(("esp32", "gpio0"),),
         floorplan=floorplan,
-        overconstrain=overconstrain,
         routed=False,
         config=FabricConfig(
             name=name,
@@ -90,6 +87,6 @@ BOARDS = (
            floorplan=Floorplan(tiles=((1, 2), (), (0, 3)), band=4)),
     _board("45F", lut=43_848, block_ram=108, rows=5, columns=32, clock_hz=50_000_000,
            floorplan=Floorplan(tiles=((1, 2, 3), (), (0, 5, 4), (7, 6)), band=6)),
-    _board("85F", lut=83_640, block_ram=208, rows=6, columns=64, clock_hz=105_000_000, overconstrain=Fraction(11, 10),
+    _board("85F", lut=83_640, block_ram=208, rows=6, columns=64, clock_hz=105_000_000,
            floorplan=Floorplan(tiles=((2, 3, 4, 5), (1, 0, 7, 6), (), (14, 15, 8, 9), (13, 12, 11, 10)), band=13)),
 )  # fmt: skip
