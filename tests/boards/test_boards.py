@@ -1,7 +1,6 @@
 """Every board's data, without any toolchain."""
 
 import dataclasses
-from fractions import Fraction
 
 import pytest
 
@@ -129,6 +128,3 @@ def test_contradictions_are_refused():
     with pytest.raises(BoardError) as caught:
         dataclasses.replace(board, toolchain="diamond")
     assert str(caught.value) == "board icebreaker: toolchain must be nextpnr or vendor, not 'diamond'"
-    with pytest.raises(BoardError) as caught:
-        dataclasses.replace(board, overconstrain=Fraction(11, 10))
-    assert str(caught.value) == "board icebreaker: overconstrain must be 1, on an ECP5 1 or more, not 11/10"
