@@ -1,8 +1,7 @@
 """Radiona ULX3S with a Lattice LFE5U-12F, -25F, -45F or -85F: 25 MHz, FT231X.
 
-The array of the 85F has been routed with other clocks (`boards/README.md`); the smaller parts are sized by the area
-model. The open tools see the same die in 12F and 25F; the configuration of the 12F stays within what Lattice sells as
-one.
+The smaller parts are sized by the area model and have not been placed. The open tools see the same die in 12F and 25F;
+the configuration of the 12F stays within what Lattice sells as one.
 """
 
 from typing import TYPE_CHECKING
@@ -58,7 +57,7 @@ def _board(
         ),
         tie_high=(("esp32", "gpio0"),),
         floorplan=floorplan,
-        routed=False,
+        routed=size == "85F",
         config=FabricConfig(
             name=name,
             rows=rows,
