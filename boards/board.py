@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.errors import DorefabricError
 
-from .clocking import Pll
+from .clocking import Ecp5Pll, Pll
 from .ecp5_floorplan import Floorplan
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class Board:
         Amaranth overrides: options of the tools.
     floorplan : Floorplan or None
         Where the elements of ``config`` lie, on an ECP5; None: the placer decides.
+    gated_clock : bool
+        Hold the clock instead of a reset until it is stable, see `toplevel.ClockReset`. ECP5 only, and of these the
+        85F: nextpnr finds no way to the gate on the smaller dies.
     programmers : tuple of commands
         Commands that load the bitstream, which is appended; the first one that is installed is used.
     """
@@ -97,11 +100,14 @@ class Board:
     tie_high: tuple[tuple[str, str], ...] = ()
     tool_options: tuple[tuple[str, str], ...] = ()
     floorplan: Floorplan | None = None
+    gated_clock: bool = False
     routed: bool = True
 
     def __post_init__(self) -> None:
         if self.toolchain not in ("nextpnr", "vendor"):
             raise BoardError(f"board {self.name}: toolchain must be nextpnr or vendor, not {self.toolchain!r}")
+        if self.gated_clock and not isinstance(self.pll, Ecp5Pll):
+            raise BoardError(f"board {self.name}: gated_clock needs the phase-locked loop of an ECP5")
         if self.pll is not None and self.pll.input_hz != self.input_hz:
             raise BoardError(
                 f"board {self.name}: the PLL expects {self.pll.input_hz} Hz, the input clock is {self.input_hz} Hz"

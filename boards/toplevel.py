@@ -8,7 +8,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import Out
 
 from .board import Board
-from .clocking import Ecp5Pll, Ice40Pll
+from .clocking import Ice40Pll
 
 __all__ = ["RESET_SECONDS", "BoardTop", "ClockReset"]
 
@@ -23,9 +23,9 @@ class ClockReset(wiring.Component):
     The clock comes from the board's phase-locked loop if it has one. Reset is held until the loop is locked and
     `RESET_SECONDS` have passed, and again whenever lock is lost; it changes synchronously with the clock.
 
-    On ECP5 the clock itself is held, by the gate that every global clock passes, and there is no reset: registers have
-    their first values from the configuration, and a net to all of them would take wires that an array needs, and be its
-    slowest path. When lock is lost the clock stops, and the circuit goes on where it was.
+    With ``gated_clock`` the clock itself is held, by the gate that every global clock of an ECP5 passes, and there is
+    no reset: registers have their first values from the configuration, and a net to all of them would take wires that
+    an array needs, and be its slowest path. When lock is lost the clock stops, and the circuit goes on where it was.
 
     Members
     -------
@@ -41,7 +41,7 @@ class ClockReset(wiring.Component):
     def __init__(self, board: Board) -> None:
         super().__init__({"clock": Out(1), "reset": Out(1)})
         self._board = board
-        self.gated = isinstance(board.pll, Ecp5Pll)
+        self.gated = board.gated_clock
 
     def elaborate(self, platform: Any) -> Module:
         board = self._board

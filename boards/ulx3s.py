@@ -57,6 +57,7 @@ def _board(
         ),
         tie_high=(("esp32", "gpio0"),),
         floorplan=floorplan,
+        gated_clock=size == "85F",
         routed=size == "85F",
         config=FabricConfig(
             name=name,

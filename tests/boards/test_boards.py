@@ -128,3 +128,6 @@ def test_contradictions_are_refused():
     with pytest.raises(BoardError) as caught:
         dataclasses.replace(board, toolchain="diamond")
     assert str(caught.value) == "board icebreaker: toolchain must be nextpnr or vendor, not 'diamond'"
+    with pytest.raises(BoardError) as caught:
+        dataclasses.replace(board, gated_clock=True)
+    assert str(caught.value) == "board icebreaker: gated_clock needs the phase-locked loop of an ECP5"

@@ -217,7 +217,7 @@ def test_folder_that_cannot_be_written(tmp_path):
     assert str(caught.value) == f"cannot write to {tmp_path / 'file'}: Not a directory"
 
 
-@pytest.mark.parametrize("name", ["hx8k_evn", "ulx3s_85f", "tang_nano_9k", "tang_nano_20k"])
+@pytest.mark.parametrize("name", ["hx8k_evn", "ulx3s_12f", "ulx3s_85f", "tang_nano_9k", "tang_nano_20k"])
 def test_commands_of_the_other_boards(name, monkeypatch, tmp_path):
     """The commands that every other board runs, with its pins and clock, up to the first tool."""
     board = get_board(name)
@@ -234,8 +234,10 @@ def test_commands_of_the_other_boards(name, monkeypatch, tmp_path):
     if board.config.technology == "gowin":
         assert place[0] == "nextpnr-himbaechel-gowin"
         assert "cst=top.cst" in place
+    netlist = (tmp_path / "work" / "top.il").read_text()
     if board.pll is not None:
-        assert board.pll.primitive in (tmp_path / "work" / "top.il").read_text()
+        assert board.pll.primitive in netlist
+    assert ("DCCA" in netlist) == board.gated_clock
 
 
 def test_vendor_project(tools, monkeypatch, tmp_path):
