@@ -1,7 +1,7 @@
 """Radiona ULX3S with a Lattice LFE5U-12F, -25F, -45F or -85F: 25 MHz, FT231X.
 
-The smaller parts are sized by the area model and have not been placed. The open tools see the same die in 12F and 25F;
-the configuration of the 12F stays within what Lattice sells as one.
+25F and 45F are sized by the area model and have not been routed. The open tools see the same die in 12F and 25F; the
+configuration of the 12F stays within what Lattice sells as one.
 """
 
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ def _board(
         tie_high=(("esp32", "gpio0"),),
         floorplan=floorplan,
         gated_clock=size == "85F",
-        routed=size == "85F",
+        routed=size in ("12F", "85F"),
         config=FabricConfig(
             name=name,
             rows=rows,
@@ -81,7 +81,7 @@ def _board(
 
 # Operands and control go round the chip and end where they begin, next to control and feature memory in the band.
 BOARDS = (
-    _board("12F", lut=12_096, block_ram=32, rows=4, columns=8, clock_hz=50_000_000, feature_depth=512,
+    _board("12F", lut=12_096, block_ram=32, rows=4, columns=8, clock_hz=100_000_000, feature_depth=512,
            floorplan=Floorplan(tiles=((0, 1),), band=28)),
     _board("25F", lut=24_288, block_ram=56, rows=6, columns=16, clock_hz=50_000_000, feature_depth=512,
            floorplan=Floorplan(tiles=((1, 2), (), (0, 3)), band=4)),
