@@ -3,7 +3,7 @@ in the middle of the chip, near control.
 
 A memory's output register lies inside it, so its word takes the whole way to the elements in one cycle, in which they
 begin to count. Left to itself, the placer spends that cycle: it put memories of 20,480 lanes at the other side of the
-chip, with 5 ns of wire. The pool's memory, which has no output register, it put 38 rows away from the writer.
+chip, with 5 ns of wire. The pool's memory it put 38 rows away from the writer.
 """
 
 import re

@@ -51,6 +51,7 @@ __all__ = [
     "run_cycles",
 ]
 
+
 def extra_registers(technology: str) -> int:
     """Registers more on the ways between units and behind control's memories: 1 for fast clocks, else 0."""
     return int(technology == "ecp5")
