@@ -30,7 +30,7 @@ SYNTHESIS = {
 """Yosys' synthesis command of each technology that has cells to count."""
 
 CELLS = {"gowin": gowin_chain.VERILOG}
-AFTER_SYNTHESIS = {"gowin": (gowin_chain.AFTER_SYNTHESIS,)}
+AFTER_SYNTHESIS = {"gowin": (gowin_chain.AFTER_SYNTHESIS,), "ecp5": ("write_json top.json",)}
 
 
 _LOGIC_SHARE = {"ice40": 0.36, "gowin": 0.5}
@@ -94,7 +94,6 @@ def estimate(
                 SYNTHESIS[technology],
                 *AFTER_SYNTHESIS.get(technology, ()),
                 "tee -q -o statistics.json stat -json",
-                "write_json top.json",
             ]
         )
         try:
