@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Component, In, Out
 from .bus import BusSignature
 from .frames import HEADER_BYTES, IDENTITY, Command, Status
 from .framing import FrameByte
+from .pipeline import delay
 from .registers import ADDRESS_BITS, OFFSET_BITS
 
 __all__ = ["Bridge", "BridgeState"]
@@ -34,6 +35,11 @@ class Bridge(Component):
     A written word takes five cycles, a word read seven and the latency of the bus, so the line is always slower.
     Any word that the bus does not accept at once makes the rest of the frame wait, never be lost.
 
+    Parameters
+    ----------
+    registered : bool
+        For fast clocks: a register behind what is compared. Needs a `StreamSettler` before ``i``.
+
     Members
     -------
     i : stream of 8 bits
@@ -46,7 +52,8 @@ class Bridge(Component):
         Word addresses of 28 bits; one request at a time is outstanding.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, registered: bool = False) -> None:
+        self._registered = registered
         super().__init__(
             {
                 "i": In(stream.Signature(8)),
@@ -72,6 +79,7 @@ class Bridge(Component):
         self._status = Signal(3, reset_less=True)
         self._address = Signal(ADDRESS_BITS, reset_less=True)
         self._lost = Signal()  # a damaged frame is not answered yet
+        self._last_word = Signal(reset_less=True)  # if registered: the latest word was the frame's last one
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -83,6 +91,9 @@ class Bridge(Component):
         execute_write, execute_read = self._execute_write, self._execute_read
         advance, answer_words = self._advance, self._answer_words
         lost = self._lost
+        late = int(self._registered)
+        words_end = self._last_word if self._registered else words_left == 0
+        reads_end = delay(m, reads_left == 0, late, name="reads_end")
         m.d.comb += [
             self.bus.request.valid.eq(self._requesting),
             self.bus.request.payload.write.eq(execute_write),
@@ -122,9 +133,12 @@ class Bridge(Component):
                 is_read = (self.i.payload == Command.READ) & (words_left == 2)
                 is_sync = (self.i.payload == Command.SYNC) & (words_left == 1)
                 is_query = (self.i.payload == Command.QUERY) & (words_left == 1) & synchronised
+                is_write, is_read = delay(m, is_write, late, name="is_write"), delay(m, is_read, late, name="is_read")
+                asks = delay(m, is_sync | is_query, late, name="asks")
+                out_of_turn = delay(m, sequence != expected, late, name="out_of_turn")
                 with m.If(self.i.valid):
                     m.d.sync += [status.eq(Status.DONE), state.eq(BridgeState.WORD)]
-                    with m.If(is_sync | is_query):
+                    with m.If(asks):
                         m.d.sync += [
                             status.eq(Status.SYNCHRONISED), sequence.eq(expected), answer_words.eq(1),
                             synchronised.eq(1),
@@ -133,13 +147,15 @@ class Bridge(Component):
                         m.d.sync += [status.eq(Status.UNSYNCHRONISED), sequence.eq(expected)]
                     with m.Elif(~is_write & ~is_read):
                         m.d.sync += status.eq(Status.REFUSED)
-                    with m.Elif(sequence != expected):
+                    with m.Elif(out_of_turn):
                         m.d.sync += [status.eq(Status.EXPECTED), sequence.eq(expected)]
                     with m.Else():
                         m.d.sync += [advance.eq(1), execute_write.eq(is_write), execute_read.eq(is_read)]
 
             with m.Case(BridgeState.WORD):
                 m.d.comb += self.i.ready.eq(1)
+                if self._registered:
+                    m.d.sync += self._last_word.eq(words_left == 1)
                 with m.If(self.i.valid):
                     m.d.sync += [word.eq(Cat(word[8:], self.i.payload)), byte.eq(byte + 1)]
                     with m.If(byte == 3):
@@ -159,7 +175,7 @@ class Bridge(Component):
                     m.d.sync += reads_left.eq(Mux(execute_read, word[:8], 0))
                 with m.If(used):
                     m.d.sync += state.eq(BridgeState.WORD)
-                    with m.If(words_left == 0):
+                    with m.If(words_end):
                         with m.If(advance):
                             m.d.sync += expected.eq(expected + 1)
                         m.d.sync += state.eq(BridgeState.ANSWER_SEQUENCE)
@@ -171,7 +187,7 @@ class Bridge(Component):
             with m.Case(BridgeState.ANSWER_STATUS):
                 final = Signal()
                 m.d.comb += [
-                    final.eq(~answer_words & (reads_left == 0)),
+                    final.eq(~answer_words & reads_end),
                     self.o.valid.eq(1),
                     self.o.payload.data.eq(status),
                     self.o.payload.last.eq(final),
@@ -194,7 +210,7 @@ class Bridge(Component):
             with m.Case(BridgeState.ANSWER_WORD):
                 end = Signal()
                 m.d.comb += [
-                    end.eq((byte == 3) & ~answer_words & (reads_left == 0)),
+                    end.eq((byte == 3) & ~answer_words & reads_end),
                     self.o.valid.eq(1),
                     self.o.payload.data.eq(word[:8]),
                     self.o.payload.last.eq(end),

@@ -6,12 +6,13 @@
 `frames.py` has the format and its software twin.
 """
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import Component, In, Out
 
 from .frames import CRC_BYTES, END, ESC, ESC_END, ESC_ESC, HEADER_BYTES, MAX_FRAME_BYTES
+from .pipeline import delay
 
 __all__ = ["FrameByte", "FrameStore", "Framer", "Received", "Unframer"]
 
@@ -34,6 +35,15 @@ class FrameByte(data.Struct):
 def _crc(crc_bits: int):
     """CRC-32 that takes ``crc_bits`` (1, 2, 4 or 8) bits a cycle, least significant first."""
     return catalog.CRC32_ISO_HDLC(data_width=crc_bits).create()
+
+
+def _ahead(m: Module, signal, cycles: int):
+    """What to drive for ``signal`` to follow that ``cycles`` (0 or 1) later."""
+    if not cycles:
+        return signal
+    early = Signal.like(signal)
+    m.d.sync += signal.eq(early)
+    return early
 
 
 class Unframer(Component):
@@ -106,6 +116,14 @@ class FrameStore(Component):
 
     Latency from the end of a frame to its first byte is two cycles; throughput a byte a cycle on both sides.
 
+    Parameters
+    ----------
+    depth, max_frame_bytes : int
+        Bytes of the ring and of the longest content, which must fit together: see `check`.
+    registered : bool
+        For fast clocks: registers on both sides of the memory and behind what is compared. Needs a `StreamSettler`
+        before ``i``; latency five cycles, throughput a byte every three cycles.
+
     Members
     -------
     i : stream of `Received`
@@ -123,8 +141,11 @@ class FrameStore(Component):
         if depth & (depth - 1) or depth <= needed:
             raise ValueError(f"depth must be a power of two above {needed}, not {depth!r}")
 
-    def __init__(self, depth: int = 512, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+    def __init__(
+        self, depth: int = 512, max_frame_bytes: int = MAX_FRAME_BYTES, *, registered: bool = False
+    ) -> None:
         self.check(depth, max_frame_bytes)
+        self._registered = registered
         self._depth = depth
         self._max_received = max_frame_bytes + CRC_BYTES
         super().__init__(
@@ -136,41 +157,63 @@ class FrameStore(Component):
         self._read = Signal(range(depth))  # readable: read up to but not including start
         self._count = Signal(range(self._max_received + 1))  # bytes of the frame being received
         self._overflow = Signal()
+        write_port = self._memory.write_port()
+        self._write_port = write_port
+        self._found = Signal(2)  # if registered: there is a byte at read, and so it was a cycle before
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.memory = ram = self._memory
-        write_port = ram.write_port()
+        write_port = self._write_port
         read_port = ram.read_port(domain="sync")
+        late = int(self._registered)
+        address, byte, enable = (
+            _ahead(m, signal, late) for signal in (write_port.addr, write_port.data, write_port.en)
+        )
 
         start, write, read, count = self._start, self._write, self._read, self._count
         overflow = self._overflow
         whole = Signal()  # the count is that of a header, whole words and a CRC
-        m.d.comb += whole.eq(
+        m.d["sync" if self._registered else "comb"] += whole.eq(
             (count >= HEADER_BYTES + 4 + CRC_BYTES) & (count[:2] == (HEADER_BYTES + CRC_BYTES) % 4)
         )
 
-        m.d.comb += [self.i.ready.eq(1), write_port.addr.eq(write), write_port.data.eq(self.i.payload.data)]
+        full = delay(m, write == read, late, name="full") | delay(
+            m, count == self._max_received, late, name="longest"
+        )
+        keep = delay(m, self.i.payload.intact & whole & ~overflow, late, name="keep")
+        some = delay(m, count != 0, late, name="some")
+        end = delay(m, write - CRC_BYTES, late, name="end")  # of the content
+
+        m.d.comb += [self.i.ready.eq(1), address.eq(write), byte.eq(self.i.payload.data)]
         with m.If(self.i.valid):
             with m.If(~self.i.payload.end):
-                with m.If((write == read) | (count == self._max_received)):
+                with m.If(full):
                     m.d.sync += overflow.eq(1)
                 with m.Else():
-                    m.d.comb += write_port.en.eq(1)
+                    m.d.comb += enable.eq(1)
                     m.d.sync += [write.eq(write + 1), count.eq(count + 1)]
             with m.Else():
                 m.d.sync += [overflow.eq(0), count.eq(0)]
-                with m.If(self.i.payload.intact & whole & ~overflow):
-                    m.d.comb += [
-                        write_port.addr.eq(start),
-                        write_port.data.eq(count - CRC_BYTES),
-                        write_port.en.eq(1),
-                    ]
-                    m.d.sync += [start.eq(write - CRC_BYTES), write.eq(write - CRC_BYTES + 1)]
+                with m.If(keep):
+                    m.d.comb += [address.eq(start), byte.eq(count - CRC_BYTES), enable.eq(1)]
+                    m.d.sync += [start.eq(end), write.eq(end + 1)]
                 with m.Else():
-                    m.d.comb += self.damaged.eq(count != 0)
+                    m.d.comb += self.damaged.eq(some)
                     m.d.sync += write.eq(start + 1)
 
+        if self._registered:
+            # The memory is read all the time, through a register that block RAMs have inside. What comes out is the
+            # byte at read when that has stood still, and been there, for two cycles after the memory had it.
+            m.d.comb += [
+                read_port.addr.eq(read),
+                read_port.en.eq(1),
+                self.o.payload.eq(delay(m, read_port.data, 1, name="data")),
+            ]
+            m.d.sync += Cat(self._found, self.o.valid).eq(Cat(read != start, self._found))
+            with m.If(self.o.valid & self.o.ready):
+                m.d.sync += [read.eq(read + 1), self._found.eq(0), self.o.valid.eq(0)]
+            return m
         m.d.comb += [
             self.o.payload.eq(read_port.data),
             read_port.addr.eq(read),

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from .bridge import Bridge
 from .bus import BusSignature
 from .framing import Framer, FrameStore, Unframer
-from .streams import StreamBuffer, StreamRegister
+from .pipeline import delay
+from .streams import StreamBuffer, StreamRegister, StreamSettler
 
 __all__ = ["SerialFront"]
 
@@ -23,7 +24,7 @@ class SerialFront(Component):
         Bits of a byte that enter a CRC each cycle: 1 is smallest and takes 9 cycles a byte, which keeps up with
         a UART at 4 cycles a bit; 8 takes 2.
     registered : bool
-        Buffers between the frame store's memory and the bridge and between the bridge and the bus, for fast clocks.
+        For fast clocks: registers in every part, and a stage between any two of them and the bus.
 
     Members
     -------
@@ -45,21 +46,22 @@ class SerialFront(Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.unframer = unframer = Unframer(self._crc_bits)
-        m.submodules.store = store = FrameStore()
-        m.submodules.bridge = bridge = Bridge()
+        m.submodules.store = store = FrameStore(registered=self._registered)
+        m.submodules.bridge = bridge = Bridge(registered=self._registered)
         m.submodules.framer = framer = Framer(self._crc_bits)
         connect(m, flipped(self.i), unframer.i)
         # These two look at a byte's whole meaning; the unframer takes nine cycles or more for one.
-        m.submodules.bytes = received = StreamRegister(unframer.o.payload.shape())
+        stage = StreamSettler if self._registered else StreamRegister
+        m.submodules.bytes = received = stage(unframer.o.payload.shape())
         connect(m, unframer.o, received.i)
         connect(m, received.o, store.i)
         if self._registered:
-            m.submodules.buffer = buffer = StreamBuffer(store.o.payload.shape())
+            m.submodules.buffer = buffer = StreamSettler(store.o.payload.shape())
             connect(m, store.o, buffer.i)
             connect(m, buffer.o, bridge.i)
         else:
             connect(m, store.o, bridge.i)
-        m.d.comb += bridge.damaged.eq(store.damaged)
+        m.d.comb += bridge.damaged.eq(delay(m, store.damaged, int(self._registered), name="damaged", reset=True))
         # Between two machines that look at each other's handshake; the framer takes nine cycles or more for a byte.
         m.submodules.answers = answers = StreamRegister(bridge.o.payload.shape())
         connect(m, bridge.o, answers.i)
@@ -69,7 +71,9 @@ class SerialFront(Component):
             m.submodules.requests = requests = StreamBuffer(self.bus.request.payload.shape())
             connect(m, bridge.bus.request, requests.i)
             connect(m, requests.o, flipped(self.bus.request))
-            connect(m, flipped(self.bus.response), bridge.bus.response)
+            m.submodules.responses = responses = StreamRegister(self.bus.response.payload.shape())
+            connect(m, flipped(self.bus.response), responses.i)
+            connect(m, responses.o, bridge.bus.response)
         else:
             connect(m, bridge.bus, flipped(self.bus))
         return m

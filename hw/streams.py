@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-__all__ = ["StreamBuffer", "StreamRegister"]
+__all__ = ["StreamBuffer", "StreamRegister", "StreamSettler"]
 
 
 class _Stage(Component):
@@ -72,4 +72,28 @@ class StreamRegister(_Stage):
         with m.Else():
             # Whatever the payload is: a register that always loads here needs no logic in front.
             m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        return m
+
+
+class StreamSettler(_Stage):
+    """A `StreamRegister` whose payload is there for a cycle before it is valid, and valid in no two cycles in a row
+    unless it waits: what its reader finds out about a payload, or from the one before, can pass a register.
+
+    Latency two cycles, throughput one payload every three cycles, capacity one payload. ``o.valid`` and ``o.payload``
+    are registers; ``i.ready`` is the inverse of one.
+    """
+
+    def __init__(self, shape) -> None:
+        super().__init__(shape)
+        self._full = Signal()
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self._full)
+        with m.If(self._full):
+            m.d.sync += self.o.valid.eq(1)
+            with m.If(self.o.valid & self.o.ready):
+                m.d.sync += [self.o.valid.eq(0), self._full.eq(0)]
+        with m.Else():
+            m.d.sync += [self._full.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
         return m

@@ -24,13 +24,14 @@ from dorefabric.sim.properties import assert_stable, assume_stable, free
 class BridgeHarness(Component):
     """``script``: a SYNC and then this request come and every partner is ready, to reach the cover quickly."""
 
-    def __init__(self, script: bytes | None = None) -> None:
+    def __init__(self, registered: bool, script: bytes | None = None) -> None:
+        self._registered = registered
         self._script = script
         super().__init__({})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.dut = dut = Bridge()
+        m.submodules.dut = dut = Bridge(registered=self._registered)
         bus = dut.bus
         outstanding = Signal()  # a read that has not been answered
         for signal in (dut.i.valid, dut.i.payload, dut.damaged, dut.o.ready,
@@ -40,13 +41,19 @@ class BridgeHarness(Component):
         assume_stable(m, bus.response)
         assert_stable(m, dut.o)
         assert_stable(m, bus.request)
+        if self._registered:
+            # What a StreamSettler promises: a payload is there before it is valid, and two cycles after the last one.
+            recently, before = Signal(2, init=2), Signal(8)
+            m.d.sync += [recently.eq(Cat(dut.i.valid & dut.i.ready, recently)), before.eq(dut.i.payload)]
+            m.d.comb += Assume(~dut.i.valid | (recently == 0) & (dut.i.payload == before))
         if self._script is not None:
             requests = pack_content(0, Command.SYNC, [7]), self._script
             script = Array(Const(byte, 8) for request in requests for byte in (len(request), *request))
             index = Signal(range(len(script)))
             m.d.sync += index.eq(index + (dut.i.valid & dut.i.ready))
             m.d.comb += [
-                Assume(dut.i.valid & dut.o.ready & bus.request.ready),
+                Assume((recently != 0) | dut.i.valid if self._registered else dut.i.valid),
+                Assume(dut.o.ready & bus.request.ready),
                 Assume(bus.response.valid == outstanding),
                 Assume(dut.i.payload == script[index]),
                 Assume(~dut.damaged),
@@ -196,6 +203,7 @@ class BridgeHarness(Component):
                 Assert(dut._advance == executed),
                 Assert((dut._status == Status.DONE) == executed),
                 Assert((s == BridgeState.USE) | (dut._words_left != 0)),
+                Assert((not self._registered) | (s == BridgeState.WORD) | (dut._last_word == (dut._words_left == 0))),
                 Assert((s == BridgeState.USE) | ~write_due),
                 Assert((s == BridgeState.WORD) | (dut._byte == 0)),
                 Assert(dut._first_word == (position < 6) | ((position == 6) & (s == BridgeState.USE))),
@@ -239,10 +247,15 @@ class BridgeHarness(Component):
         return m
 
 
-def test_frames_are_executed_once_and_only_in_turn() -> None:
-    prove(BridgeHarness(), 2)
+@pytest.mark.parametrize("registered, depth", [(False, 2), (True, 3)])
+def test_frames_are_executed_once_and_only_in_turn(registered: bool, depth: int) -> None:
+    prove(BridgeHarness(registered), depth)
 
 
 @pytest.mark.parametrize("request_", [pack_content(0, Command.WRITE, [1, 2]), pack_content(0, Command.READ, [1, 1])])
 def test_both_requests_can_be_executed(request_: bytes) -> None:
-    cover(BridgeHarness(request_), 34, first=31)
+    cover(BridgeHarness(False, request_), 34, first=31)
+
+
+def test_requests_can_be_executed_when_registered() -> None:
+    cover(BridgeHarness(True), 8, from_reset=False)

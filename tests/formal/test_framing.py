@@ -4,8 +4,9 @@ Unframer: a frame is called intact only when the CRC-32 of its bytes, computed b
 right. Frame store: only intact frames come out, each once, whole and in order.
 """
 
+import pytest
 from amaranth.asserts import AnyConst, AnySeq
-from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib.wiring import Component
 
 from dorefabric.hw.frames import END
@@ -77,12 +78,13 @@ class StoreHarness(Component):
     depth = 16
     longest = 10
 
-    def __init__(self) -> None:
+    def __init__(self, registered: bool) -> None:
+        self._registered = registered
         super().__init__({})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        dut = FrameStore(self.depth, self.longest)
+        dut = FrameStore(self.depth, self.longest, registered=self._registered)
         spy = dut._memory.read_port(domain="comb")
         m.submodules.dut = dut
         free(m, dut.i.valid)
@@ -119,10 +121,10 @@ class StoreHarness(Component):
         with m.If(out):
             m.d.sync += taken.eq(taken + 1)
 
-        # What was accepted is out after at most one more cycle, if it is wanted.
-        late = Signal()
-        m.d.sync += late.eq((held != 0) & ~dut.o.valid)
-        m.d.comb += Assert(~late | dut.o.valid)
+        # What was accepted is out after at most one more cycle, or three, if it is wanted.
+        waited = Signal(3)
+        m.d.sync += waited.eq(Mux((held != 0) & ~dut.o.valid, waited + 1, 0))
+        m.d.comb += Assert(dut.o.valid | (waited <= (3 if self._registered else 0)))
 
         # One arbitrary byte of one arbitrary frame, or its length, is followed to its place in the output.
         wanted = AnyConst(4)  # which byte of the frame; 15: its length
@@ -150,6 +152,8 @@ class StoreHarness(Component):
 
         # For induction: how the registers relate to all this.
         start, write, read = dut._start, dut._write, dut._read
+        gone = dut.o.valid & (not self._registered)  # read is beyond the byte that is out
+        pending = dut._write_port.en & (dut._write_port.addr == spy.addr) & self._registered
         stored = Signal(4)
         distance = Signal(5)
         overflowed = Signal()
@@ -157,7 +161,7 @@ class StoreHarness(Component):
             stored.eq(start - read),
             distance.eq(place - taken),
             overflowed.eq(received != dut._count),
-            Assert(held == stored + dut.o.valid),
+            Assert(held == stored + gone),
             Assert((write - start)[:4] == dut._count + 1),
             Assert(stored + dut._count + 1 <= self.depth),
             Assert(stored <= self.depth - 4),  # the CRC's room is free again
@@ -167,17 +171,31 @@ class StoreHarness(Component):
             Assert(~follow | ((received != 0) & ~due)),
             Assert(have == (follow & (wanted != 15) & (received > wanted))),
             Assert(~due | (distance < held)),
-            spy.addr.eq(Mux(due, read + distance - dut.o.valid, start + 1 + wanted)),
+            spy.addr.eq(Mux(due, read + distance - gone, start + 1 + wanted)),
         ]
         with m.If(due & dut.o.valid & (distance == 0)):
             m.d.comb += Assert(dut.o.payload == tag)
         with m.Elif(due | (have & ~dut._overflow)):
-            m.d.comb += Assert(spy.data == tag)
+            m.d.comb += Assert(Mux(pending, dut._write_port.data, spy.data) == tag)
+        if self._registered:
+            # What a StreamSettler promises: a payload is there before it is valid, and two cycles after the last one.
+            recently, before = Signal(2), Signal.like(dut.i.payload)
+            m.d.sync += [recently.eq(Cat(dut.i.valid, recently)), before.eq(dut.i.payload)]
+            m.d.comb += [
+                Assume(~dut.i.valid | (recently == 0) & (dut.i.payload.as_value() == before.as_value())),
+                Assert(~dut._write_port.en | recently[0]),
+                Assert(~dut._found[1] | dut._found[0]),
+                Assert(~dut.o.valid | dut._found[1]),
+                Assert(~dut._found[0] | (stored != 0)),
+                # The byte that is read has been written, and nothing writes it now.
+                Assert(~dut._found[0] | ~dut._write_port.en | (dut._write_port.addr != read)),
+            ]
 
         m.d.comb += [Cover(due & out & (taken == place)), Cover(dut.damaged & (held > 6))]
         return m
 
 
-def test_only_intact_frames_come_out_whole_and_in_order() -> None:
-    prove(StoreHarness(), 2)
-    cover(StoreHarness(), 24)
+@pytest.mark.parametrize("registered, depth, length", [(False, 2, 24), (True, 4, 64)])
+def test_only_intact_frames_come_out_whole_and_in_order(registered: bool, depth: int, length: int) -> None:
+    prove(StoreHarness(registered), depth)
+    cover(StoreHarness(registered), length)

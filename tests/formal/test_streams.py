@@ -1,10 +1,10 @@
 """Proof of the stream contract for the building blocks of streams."""
 
 import pytest
-from amaranth.hdl import Assert, Cover, Module, Mux
+from amaranth.hdl import Assert, Cover, Module, Mux, Signal
 from amaranth.lib.wiring import Component
 
-from dorefabric.hw.streams import StreamBuffer, StreamRegister
+from dorefabric.hw.streams import StreamBuffer, StreamRegister, StreamSettler
 from dorefabric.sim.formal import ProofFailed, cover, prove
 from dorefabric.sim.properties import TaggedElement, assert_stable, assume_stable, free
 
@@ -12,7 +12,7 @@ from dorefabric.sim.properties import TaggedElement, assert_stable, assume_stabl
 class StageHarness(Component):
     """A stage between free streams: what it takes comes out once, in order, and valid payloads stay."""
 
-    def __init__(self, stage: type[StreamBuffer] | type[StreamRegister], capacity: int) -> None:
+    def __init__(self, stage: type[StreamBuffer | StreamRegister | StreamSettler], capacity: int) -> None:
         self._stage, self._capacity = stage, capacity
         super().__init__({})
 
@@ -35,6 +35,20 @@ class StageHarness(Component):
                 Cover((tag.held == 2) & tag.inside & (tag.ahead == 1)),
                 Cover(dut.i.valid & dut.i.ready & dut.o.valid & dut.o.ready),
             ]
+        elif self._stage is StreamSettler:
+            before, valid, taken = Signal(4), Signal(), Signal()
+            m.d.sync += [before.eq(dut.o.payload), valid.eq(dut.o.valid), taken.eq(dut.o.valid & dut.o.ready)]
+            m.d.comb += [
+                Assert(tag.held == dut._full),
+                Assert(dut._full | ~dut.o.valid),
+                Assert(~tag.inside | (tag.value == dut.o.payload)),
+                # What its readers rely on.
+                Assert(~dut.o.valid | (dut.o.payload == before)),
+                Assert(~(dut.o.valid & taken)),
+                Assert(~(dut._full & taken)),
+                Assert(~(valid & ~taken) | dut._full),
+                Cover(tag.inside & dut.o.valid & dut.o.ready),
+            ]
         else:
             m.d.comb += [
                 Assert(tag.held == dut.o.valid),
@@ -44,7 +58,7 @@ class StageHarness(Component):
         return m
 
 
-@pytest.mark.parametrize("stage, capacity", [(StreamBuffer, 2), (StreamRegister, 1)])
+@pytest.mark.parametrize("stage, capacity", [(StreamBuffer, 2), (StreamRegister, 1), (StreamSettler, 1)])
 def test_nothing_is_lost_repeated_or_reordered(stage, capacity) -> None:
     prove(StageHarness(stage, capacity), 3)
     cover(StageHarness(stage, capacity), 6)

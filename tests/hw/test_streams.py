@@ -5,11 +5,11 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from dorefabric.hw.streams import StreamBuffer, StreamRegister
+from dorefabric.hw.streams import StreamBuffer, StreamRegister, StreamSettler
 from dorefabric.sim.processes import sink, source
 
 
-@pytest.mark.parametrize("block", [StreamBuffer, StreamRegister])
+@pytest.mark.parametrize("block", [StreamBuffer, StreamRegister, StreamSettler])
 @pytest.mark.parametrize(("source_idle", "sink_idle"), [(0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3)])
 def test_passes_everything_in_order(block, source_idle: float, sink_idle: float) -> None:
     dut = block(16)
