@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from .config import FabricConfig
 from .descriptor import block_layout, descriptor_layout
 from .registers import OFFSET_BITS
-from .timing import copy_latency
+from .timing import copy_latency, extra_registers
 
 __all__ = ["Copier"]
 
@@ -28,7 +28,7 @@ class Copier(wiring.Component):
     done : Out; in the cycle of the last write
     busy : Out; address and bank are to be read from the feature memory
     address, bank : Out
-    piece : Out; the bits of the word that arrives now
+    piece : Out; the bits of the word that arrives now, for fast clocks of the next one
     write : Out; the word that arrives now is to be written to ``offset`` of the space
     offset : Out; as in `registers`
     """
@@ -97,4 +97,6 @@ class Copier(wiring.Component):
                 m.d.sync += [self.busy.eq(0), flowing.eq(0)]
         with m.Elif(self.busy):
             m.d.sync += [arriving.eq(arriving - 1), flowing.eq(arriving == 0)]
+            if extra_registers(config.technology):
+                m.d.sync += self.piece.eq(arriving == 0)
         return m

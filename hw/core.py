@@ -57,7 +57,12 @@ class Core(wiring.Component):
         extra = extra_registers(config.technology)
         m.d.comb += self.busy.eq(sequencer.busy)
         for unit in (feeder, drain, writer):
-            m.d.comb += [unit.descriptor.eq(sequencer.descriptor), unit.start.eq(sequencer.start)]
+            m.d.comb += unit.descriptor.eq(sequencer.descriptor)
+        m.d.comb += [
+            feeder.start.eq(sequencer.start),
+            drain.start.eq(sequencer.start),
+            writer.start.eq(delay(m, sequencer.start, extra, name="start_writer", reset=True)),
+        ]
         m.d.comb += [
             copier.descriptor.eq(sequencer.descriptor),
             copier.start.eq(delay(m, sequencer.copy, extra, name="copy", reset=True)),
@@ -166,8 +171,8 @@ class Core(wiring.Component):
         ]
         read_word = Signal(min(32, config.lanes))
         read_piece = Mux(copier.busy, copier.piece, piece)
-        read = delay(m, array.activations[0], extra, name="read")
-        m.d.comb += read_word.eq(read.word_select(read_piece, len(read_word)))
+        read = array.activations[0].word_select(read_piece, len(read_word))
+        m.d.comb += read_word.eq(delay(m, read, extra, name="read"))
 
         offset = Mux(copier.busy, copier.offset, access.offset)
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)

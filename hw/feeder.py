@@ -196,15 +196,17 @@ class Feeder(wiring.Component):
             m.d.sync += row_x.eq(tap_x + distance)
             later = delay(m, late, 1, name=f"beyond_late_{row}")
             inside.append((row_x < d.in_width) & Mux(later, next_y_inside, y_inside))
-            beyond_rows.append(delay(m, later, 1, name=f"beyond_last_{row}"))
+            beyond_rows.append(later)
         host_bank_exists = Signal()
         m.d.comb += host_bank_exists.eq(self.host_read & (self.host_bank < config.rows))
         valid = Signal(config.rows, reset_less=True)
         rotation = Signal.like(self.rotation, reset_less=True)
         tap_rotation = delay(m, tap["rotation"][: len(rotation)], 2, name="rotation")
+        next_rotation = Signal.like(rotation)
+        m.d.comb += next_rotation.eq(Mux(self.host_read, self.host_bank, tap_rotation))
         m.d.sync += [
             valid.eq(Mux(self.host_read, host_bank_exists.replicate(config.rows), Cat(inside))),
-            rotation.eq(Mux(self.host_read, self.host_bank, tap_rotation)),
+            rotation.eq(next_rotation),
         ]
 
         # Stage 5: banks before the rotation have wrapped to the next pixel tile; some rows' pixels are in the next
@@ -213,12 +215,15 @@ class Feeder(wiring.Component):
         m.d.comb += wrapped.eq(address + d.x_step)
         for bank in range(config.rows):
             register = Signal.like(address, name=f"address_{bank}", reset_less=True)
-            own = Mux(bank < rotation, wrapped, address)
+            passed = Signal(name=f"passed_{bank}", reset_less=True)
+            m.d.sync += passed.eq(bank < next_rotation)
+            own = Mux(passed, wrapped, address)
             if config.row_wrap and config.rows > 1:
                 # One of four steps, so that one addition is enough.
-                beyond = Array(beyond_rows[(bank - turn) % config.rows] for turn in range(config.rows))[rotation]
-                own = address + Mux(beyond, Mux(bank < rotation, wrapped_step, d.wrap_step),
-                                    Mux(bank < rotation, d.x_step, 0))  # fmt: skip
+                beyond = Signal(name=f"beyond_bank_{bank}", reset_less=True)
+                of_turn = Array(beyond_rows[(bank - turn) % config.rows] for turn in range(config.rows))
+                m.d.sync += beyond.eq(of_turn[next_rotation])
+                own = address + Mux(beyond, Mux(passed, wrapped_step, d.wrap_step), Mux(passed, d.x_step, 0))
             m.d.sync += register.eq(own)
             m.d.comb += self.addresses[bank].eq(register)
         m.d.comb += [

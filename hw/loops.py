@@ -65,19 +65,19 @@ class Loops(wiring.Component):
 
         # Inside a tile the counters may move every cycle: whether one is at its end or its beginning is known from the
         # cycle in which it moved.
-        following = Signal.like(d.chunks)  # index of the next chunk
+        following, following_tap, following_pair = (  # the next chunk, tap and pair
+            Signal.like(count, name=name, reset_less=True) for count, name in
+            ((d.chunks, "following"), (d.taps, "following_tap"), (d.pairs, "following_pair"))
+        )  # fmt: skip
         chunk_last, at_last_tap, at_last_pair, at_first_tap = (
             Signal(name=name, reset_less=True) for name in ("chunk_last", "at_last_tap", "at_last_pair", "at_first_tap")
         )
         tap_last, pair_last = Signal(), Signal()
-        pair = Signal(len(d.pairs), reset_less=True)
-        next_tap, next_pair = Signal.like(self.tap), Signal.like(pair)
         m.d.comb += [
-            next_tap.eq(self.tap + 1), next_pair.eq(pair + 1),
             tap_last.eq(chunk_last & at_last_tap),
             pair_last.eq(tap_last & at_last_pair),
             self.first_of_pair.eq(self.first_chunk & at_first_tap),
-        ]  # fmt: skip
+        ]
 
         # The outer counters move in the cycle after the last step of a tile. The next such step comes at least four
         # cycles after it: time for registers that hold whether a counter is at its end, and the level of that step.
@@ -105,9 +105,11 @@ class Loops(wiring.Component):
         slots = self.config.drain_slots
         spacing = self._spacing = Signal(range((1 << len(d.planes)) * slots))
         ready = self._ready = Signal(init=1)  # as many have passed
+        waits = Signal()
         m.d.comb += [
-            self.stall.eq(self.active & (self.hold | (pair_last & ~ready))),
-            self.issue.eq(self.active & ~self.stall),
+            waits.eq(self.hold | (pair_last & ~ready)),
+            self.stall.eq(self.active & waits),
+            self.issue.eq(self.active & ~waits),
         ]
         with m.If(ready):
             m.d.sync += [spacing.eq(times(d.planes, slots) + slots - 1), ready.eq(~self.ends)]
@@ -120,25 +122,25 @@ class Loops(wiring.Component):
             m.d.sync += self.active.eq(0)
         # Whether a counter moves is known late, so where it moves to does not depend on that.
         begins = ~self.active
-        with m.If(begins | self.issue):
+        with m.If(begins | ~waits):
             first = begins | chunk_last
             m.d.sync += [
                 following.eq(Mux(first, 1, following + 1)),
                 chunk_last.eq(Mux(first, d.chunks == 0, following == d.chunks)),
                 self.first_chunk.eq(first),
             ]
-        with m.If(begins | (self.issue & chunk_last)):
+        with m.If(begins | (~waits & chunk_last)):
             first = begins | at_last_tap
             m.d.sync += [
-                self.tap.eq(Mux(first, 0, next_tap)),
-                at_last_tap.eq(Mux(first, d.taps == 0, next_tap == d.taps)),
+                self.tap.eq(Mux(first, 0, following_tap)), following_tap.eq(Mux(first, 1, following_tap + 1)),
+                at_last_tap.eq(Mux(first, d.taps == 0, following_tap == d.taps)),
                 at_first_tap.eq(first),
-            ]
-        with m.If(begins | (self.issue & tap_last)):
+            ]  # fmt: skip
+        with m.If(begins | (~waits & tap_last)):
             first = begins | at_last_pair
             m.d.sync += [
-                pair.eq(Mux(first, 0, next_pair)),
+                following_pair.eq(Mux(first, 1, following_pair + 1)),
                 self.pair_address.eq(Mux(first, d.pair_base, self.pair_address + 1)),
-                at_last_pair.eq(Mux(first, d.pairs == 0, next_pair == d.pairs)),
+                at_last_pair.eq(Mux(first, d.pairs == 0, following_pair == d.pairs)),
             ]
         return m

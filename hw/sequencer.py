@@ -148,8 +148,10 @@ class Sequencer(wiring.Component):
             m.d.comb += [registers.exchange.eq(exchange), counters.begin.eq(exchange)]
         if late:
             m.d.comb += self.start.eq(delay(m, starts, 1, name="starting", reset=True))
+        stepping = Signal()  # active, and the cycle after
+        m.d.sync += stepping.eq(self.start | (stepping & self.active))
         m.d.comb += program.read_address.eq(
-            Mux(self.active, self.pair_address, Mux(running, pointer, access.offset))
+            Mux(stepping, self.pair_address, Mux(running, pointer, access.offset))
         )
 
         # How far it has come with them; for fast clocks found a cycle before.

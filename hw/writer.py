@@ -29,7 +29,7 @@ class Writer(wiring.Component):
     -------
     descriptor : In
     prepare : In; set for planes cycles before ``start``, with ``prepare_first`` in the first of them
-    start : In; a descriptor begins
+    start : In; a descriptor begins; after ``prepare`` and before the first ``level``
     level : In; `Level` of a tile of results, 2 + `extra_registers` cycles before its first bits, else 0
     bits : In, ``columns`` bits of a slot
     store : Out; `features.store_layout`, two cycles after the address of the slot, one after its bits
@@ -87,17 +87,20 @@ class Writer(wiring.Component):
         bank = Signal(rows_bits, reset_less=True)
         phase = Signal.like(d.out_stride, reset_less=True)  # x modulo out_stride
         left = Signal.like(d.out_width, reset_less=True)  # pixels of the stored row after this one
-        last_left = Signal(reset_less=True)  # none
+        last_left, last_phase = Signal(reset_less=True), Signal(reset_less=True)  # left is 0, phase out_stride
         row_base = Signal.like(d.out_base, reset_less=True)  # of the stored row
         row_bank = Signal(rows_bits, reset_less=True)
-        now = (pixel, bank, phase, left, last_left, row_base, row_bank)
+        now = (pixel, bank, phase, last_phase, left, last_left, row_base, row_bank)
         first = tuple(Signal.like(signal, name=f"{signal.name}_0", reset_less=True) for signal in now)
         after = tuple(Signal.like(signal, name=f"{signal.name}_after") for signal in now)
-        after_pixel, after_bank, after_phase, after_left, after_last_left, after_row_base, after_row_bank = after
+        after_pixel, after_bank, after_phase, after_last_phase, after_left, after_last_left = after[:6]
+        after_row_base, after_row_bank = after[6:]
         next_row_base, next_row_bank = Signal.like(row_base), Signal(range(2 * rows))
         # Sums of what stands still.
         back, wrapped_step = (Signal.like(pixel, name=name, reset_less=True) for name in ("back", "wrapped_step"))
+        before_stride = Signal.like(phase)
         m.d.sync += [
+            before_stride.eq(d.out_stride - 1),
             back.eq(d.out_pixel_step - d.out_group_step),
             wrapped_step.eq(d.out_row_step + d.out_group_step),
         ]
@@ -109,17 +112,18 @@ class Writer(wiring.Component):
         with m.If(moves & last_left):
             m.d.comb += [
                 after_pixel.eq(next_row_base), after_row_base.eq(next_row_base),
-                after_bank.eq(after_row_bank), after_phase.eq(0),
+                after_bank.eq(after_row_bank), after_phase.eq(0), after_last_phase.eq(d.out_stride == 0),
                 after_left.eq(d.out_width), after_last_left.eq(d.out_width == 0),
                 after_row_bank.eq(Mux(next_row_bank >= rows, next_row_bank - rows, next_row_bank)),
             ]  # fmt: skip
         with m.Elif(moves):
             m.d.comb += [
-                after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1),
+                after_pixel.eq(pixel + d.out_pixel_step),
+                after_phase.eq(phase + 1), after_last_phase.eq(phase == before_stride),
                 after_left.eq(left - 1), after_last_left.eq(left == 1),
             ]  # fmt: skip
-            with m.If(phase == d.out_stride):
-                m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
+            with m.If(last_phase):
+                m.d.comb += [after_phase.eq(0), after_last_phase.eq(d.out_stride == 0), after_bank.eq(bank + 1)]
                 with m.If(bank != rows - 1):
                     # Back to the same place in the next bank.
                     m.d.comb += after_pixel.eq(pixel + back)
@@ -149,7 +153,7 @@ class Writer(wiring.Component):
         with m.If(self.start | last_of_channel):
             begin = Signal.like(chunk_base)
             m.d.comb += begin.eq(Mux(last_of_channel, next_chunk, chunk_base))
-            start = (begin, d.out_bank, 0, d.out_width, d.out_width == 0, begin, d.out_bank)
+            start = (begin, d.out_bank, 0, d.out_stride == 0, d.out_width, d.out_width == 0, begin, d.out_bank)
             m.d.sync += [signal.eq(value) for signal, value in zip(now, start, strict=True)]
 
         # With the bits: address of the word.
