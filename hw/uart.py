@@ -13,6 +13,8 @@ from amaranth.lib import stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import Component, In, Out
 
+from .pipeline import delay
+
 __all__ = ["MIN_CYCLES_PER_BIT", "UARTReceiver", "UARTTransmitter", "bit_edges", "sample_times"]
 
 MIN_CYCLES_PER_BIT = 4
@@ -131,11 +133,12 @@ class UARTTransmitter(Component):
         shift = Signal(_BITS - 1, init=(1 << _BITS - 1) - 1)  # the bits after the one on the line
         timer, over, loads = _timer(waits, self._registered)
         left = Signal(range(_BITS))
+        last = delay(m, left == 0, int(self._registered), name="last")
         busy = Signal()
         bit_ends = Signal()
         m.d.comb += [
             bit_ends.eq(over),
-            self.i.ready.eq(~busy | bit_ends & (left == 0)),
+            self.i.ready.eq(~busy | bit_ends & last),
         ]
         with m.If(~bit_ends):
             m.d.sync += timer.eq(timer - 1)
@@ -147,7 +150,7 @@ class UARTTransmitter(Component):
                 timer.eq(Array(following)[left]),
                 left.eq(left - 1),
             ]
-            with m.If(left == 0):
+            with m.If(last):
                 m.d.sync += [busy.eq(0), timer.eq(loads[-1])]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
