@@ -137,7 +137,7 @@ class FrameStore(Component):
         Bytes of the ring and of the longest content, which must fit together: see `check`.
     registered : bool
         For fast clocks: registers on both sides of the memory and behind what is compared. Needs a `StreamSettler`
-        before ``i``; latency five cycles, throughput a byte every three cycles.
+        before ``i``; latency four cycles, throughput a byte every four cycles to ``o``.
 
     Members
     -------
@@ -218,8 +218,8 @@ class FrameStore(Component):
                     m.d.sync += write.eq(start + 1)
 
         if self._registered:
-            # The memory is read all the time, through a register that block RAMs have inside. What comes out is the
-            # byte at read when that has stood still, and been there, for two cycles after the memory had it.
+            # The memory is read all the time, through a register that block RAMs have inside. Valid is three cycles
+            # late, the data two: a byte is written in the cycle in which start moves beyond it.
             m.d.comb += [
                 read_port.addr.eq(read),
                 read_port.en.eq(1),
