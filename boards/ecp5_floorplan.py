@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .ecp5_memories import place_memories
-from .ecp5_operands import Row, place_activations
+from .ecp5_operands import Row, place_luts, place_operands
 from .ecp5_pins import Cells, Site, choose_pins
 from .tools import BuildError
 
@@ -129,10 +129,13 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
             net = _place_chain(cells, chains[number], start, net, registers_of, combs, registers)
         elements_of |= {name: (tile, row, column) for name in islice(combs, len(elements_of), None)}
     free = _free_tiles(grid, columns, lines, block, {site[:2] for site in combs.values()})
-    activations = place_activations(cells, elements_of, free)
-    for name, site in activations.items():
+    operands = place_operands(cells, elements_of, free)
+    for name, site in operands.items():
         cells[name]["attributes"]["BEL"] = _bel(site, "FF")
-    registers |= activations
+    registers |= operands
+    luts = place_luts(cells, combs, elements_of, free)
+    for name, site in luts.items():
+        cells[name]["attributes"]["BEL"] = _bel(site, "K")
     choose_pins(cells, combs, registers)
     middles = {}
     for tile, column in columns:
@@ -142,7 +145,7 @@ def place_elements(cells: Cells, grid: LogicGrid, plan: Floorplan) -> int:
     memories = place_memories(cells, grid.memories, middles, middle)
     for name, (x, y, number) in memories.items():
         cells[name]["attributes"]["BEL"] = f"X{x}/Y{y}/EBR{number}"
-    return len(combs) + len(registers) + len(memories)
+    return len(combs) + len(registers) + len(luts) + len(memories)
 
 
 def _places(plan: Floorplan, grid: LogicGrid, counts: list[int]) -> tuple[Places, Places, tuple[int, int]]:

@@ -1,19 +1,21 @@
-"""Where the registers of activations lie in a placed ECP5 array: in the middle of the elements that look at them.
+"""Where what is before the adders of a placed ECP5 array lies: registers of activations and of accumulators' control in
+the middle of the elements that look at them, LUTs beside the adder that they feed.
 
 An activation reaches all elements of a row of its column tile, in one cycle with the first two adders behind it, and
 the register of the next tile. To a placer that minimises the length of wires every place between the two registers is
 as good as any other; it put them at the edge of the tile, a whole tile's width from the last element. In the middle the
 longest wire to an element is half as long, and that to the next register, behind which there is no adder, is not longer
-than before.
+than before. What clears and doubles the accumulators reaches all rows of a tile and has the longest carry behind it.
+Before the low bits of an accumulator it passes a LUT, which the placer put up to 20 tiles away.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .ecp5_pins import Cells, Site
 
-__all__ = ["Row", "place_activations"]
+__all__ = ["Row", "place_luts", "place_operands"]
 
 Row = tuple[int, int]
 """Column tile and row of the array."""
@@ -22,14 +24,15 @@ _ODD, _EVEN = (1, 5, 3, 7), (0, 4)
 """Logic cells of a tile for registers: those whose tracks lead to the pins A and B of carry cells, and to C and D."""
 
 
-def place_activations(
-    cells: Cells, rows: Mapping[str, tuple[int, int, int]], free: Mapping[Row, Iterable[tuple[int, int]]]
+def place_operands(
+    cells: Cells, rows: Mapping[str, tuple[int, int, int]], free: Mapping[Row, Sequence[tuple[int, int]]]
 ) -> dict[str, Site]:
-    """Sites of the registers of activations, by name.
+    """Sites of the registers of activations and control, by name.
 
     ``rows`` has for each placed carry cell the column tile, row and column of its element, ``free`` for each row of a
-    tile the logic tiles to be used, the best first. Registers that most columns of one row look at are placed: plain
-    ones, whose data is another register's, as others must lie behind their LUT. Those that find no place are left.
+    tile the logic tiles to be used, the best first. Registers that most columns of a row look at are placed, in the
+    middle one of such rows: plain ones, whose data is another register's, as others must lie behind their LUT. Those
+    that find no place are left, which are never those of several rows.
     """
     readers: dict[Any, list[tuple[Row, int, str]]] = defaultdict(list)
     for name, (tile, row, column) in rows.items():
@@ -48,10 +51,10 @@ def place_activations(
         of_row: dict[Row, set[int]] = defaultdict(set)
         for place, column, _ in seen:
             of_row[place].add(column)
-        for place, those in of_row.items():
-            if 2 * len(those) > columns:
-                wanted[place, seen[0][2] in "AB"].append(name)
-                break
+        served = sorted(place for place, those in of_row.items() if 2 * len(those) > columns)
+        if served:
+            waiting = wanted[served[len(served) // 2], seen[0][2] in "AB"]
+            waiting.insert(len(waiting) if len(served) == 1 else 0, name)
     places: dict[str, Site] = {}
     for place, tiles in free.items():
         remaining = {parity: iter(wanted[place, parity]) for parity in (True, False)}
@@ -59,4 +62,36 @@ def place_activations(
             for parity, logic_cells in ((True, _ODD), (False, _EVEN)):
                 for logic_cell, name in zip(logic_cells, remaining[parity], strict=False):
                     places[name] = (x, y, logic_cell)
+    return places
+
+
+def place_luts(
+    cells: Cells,
+    combs: Mapping[str, Site],
+    rows: Mapping[str, tuple[int, int, int]],
+    free: Mapping[Row, Sequence[tuple[int, int]]],
+) -> dict[str, Site]:
+    """Sites of the LUTs that feed one of the placed carry cells ``combs`` and nothing else, by name.
+
+    ``rows`` and ``free`` as for `place_operands`; a LUT takes the nearest logic cell that is left in these tiles.
+    """
+    readers: dict[Any, int] = Counter(
+        net for cell in cells.values() for port, (net, *_) in cell["connections"].items()
+        if cell["port_directions"][port] == "input"
+    )  # fmt: skip
+    of_net = {
+        cell["connections"]["Z"][0]: name for name, cell in cells.items()
+        if cell["type"] == "LUT4" and readers[cell["connections"]["Z"][0]] == 1
+    }  # fmt: skip
+    used: dict[tuple[int, int], int] = Counter()
+    places: dict[str, Site] = {}
+    for comb, (x, y, _) in combs.items():
+        for pin in "ABCD":
+            name = of_net.get(cells[comb]["connections"][pin][0])
+            tiles = [tile for tile in free[rows[comb][:2]] if used[tile] < 8]
+            if name is None or not tiles:
+                continue
+            tile = min(tiles, key=lambda tile: abs(tile[0] - x) + abs(tile[1] - y))
+            places[name] = (*tile, used[tile])
+            used[tile] += 1
     return places

@@ -2,14 +2,15 @@
 
 from functools import partial
 
-from amaranth import Cat, Module
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import FabricConfig
 from .pipeline import delay
 from .shared import place
-from .tile import Tile, activation_layout, control_layout, host_layout
+from .tile import Tile, activation_layout, control_layout, host_enables, host_layout
+from .timing import extra_registers
 
 __all__ = ["SystolicArray"]
 
@@ -18,7 +19,8 @@ class SystolicArray(wiring.Component):
     """``tiles`` column tiles; operands and control enter tile 0 and move one tile a cycle.
 
     The tiles' bits are delayed to leave together, with those of the last tile: a slot's bits are out 4 + tiles - 1
-    cycles after its ``first``. Members are those of `Tile`, without the way out.
+    cycles after its ``first``. Members are those of `Tile`, without the way out; where clocks are fast the host's words
+    take a cycle more, and their ``enables`` are found here.
     """
 
     def __init__(self, config: FabricConfig) -> None:
@@ -35,6 +37,9 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         activations, control, host = self.activations, self.control, self.host
+        if extra_registers(self.config.technology):
+            host = Signal.like(self.host, reset_less=True)
+            m.d.sync += [host.eq(self.host), host.enables.eq(Cat(host_enables(self.config, self.host, 0)))]
         bits = []
         for index in range(self.config.tiles):
             tile = place(m, platform, f"tile_{index}", "tile", partial(Tile, self.config))

@@ -18,12 +18,13 @@ class Copier(wiring.Component):
 
     A block begins in bank 0 of its source address and goes on in the order of the feature memory's bus addresses. It
     takes `timing.copy_latency` cycles from the address of a word to the word, so a block of n bus words is busy for
-    n + copy_latency cycles, beginning in the cycle after ``start``. A block of no words is none.
+    n + copy_latency cycles, beginning in the cycle after ``start``.
 
     Members
     -------
     descriptor : In; its weight_base or threshold_base is where the block goes
-    start : In; with ``block``, of `descriptor.block_layout`, and ``thresholds``, where it goes; held until ``done``
+    start : In; with ``block``, of `descriptor.block_layout`, and ``thresholds``, where it goes; held until ``done``.
+        A block has at least one word
     done : Out; in the cycle of the last write
     busy : Out; address and bank are to be read from the feature memory
     address, bank : Out
@@ -78,7 +79,7 @@ class Copier(wiring.Component):
             all_columns.eq(position[:columns].all() & (self.thresholds | position[columns : columns + pieces].all())),
             self.done.eq(self.write & all_columns & final),
         ]
-        with m.If(self.start & (self.block.count != 0)):
+        with m.If(self.start):
             m.d.sync += [
                 self.busy.eq(1),
                 source_piece.eq(0), self.bank.eq(0), self.address.eq(self.block.source),

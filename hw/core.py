@@ -1,7 +1,7 @@
 """The core: everything between the host's bus and the feature memory. See `hw/README.md` for the data path."""
 
 from amaranth import Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
@@ -62,16 +62,16 @@ class Core(wiring.Component):
             copier.descriptor.eq(sequencer.descriptor),
             copier.start.eq(delay(m, sequencer.copy, extra, name="copy", reset=True)),
             Value.cast(copier.block).eq(delay(m, sequencer.copy_block, extra, name="copy_block")),
-            copier.thresholds.eq(sequencer.copy_thresholds),
-            sequencer.copy_done.eq(copier.done),
+            copier.thresholds.eq(delay(m, sequencer.copy_thresholds, extra, name="copy_thresholds")),
+            sequencer.copy_done.eq(delay(m, copier.done, extra, name="copy_done", reset=True)),
         ]
 
         # Addresses, operands.
         m.d.comb += [
             sequencer.pair_address.eq(feeder.pair_address),
             sequencer.active.eq(feeder.active),
-            sequencer.issue.eq(feeder.issue),
-            sequencer.stall.eq(feeder.stall),
+            sequencer.issue.eq(delay(m, feeder.issue, extra, name="issue", reset=True)),
+            sequencer.stall.eq(delay(m, feeder.stall, extra, name="stall", reset=True)),
             feeder.pair_word.eq(sequencer.pair_word),
             taps.read_address.eq(feeder.tap_address),
             feeder.tap_word.eq(delay(m, taps.read_data, extra, name="tap_word")),
@@ -117,7 +117,7 @@ class Core(wiring.Component):
         # Results.
         m.d.comb += [
             writer.level.eq(delay(m, level, times.bits - 1 - extra - times.drain, name="level_writer", reset=True)),
-            writer.bits.eq(array.bits),
+            writer.bits.eq(delay(m, array.bits, extra, name="bits")),
             writer.prepare.eq(sequencer.prepare),
             writer.prepare_first.eq(sequencer.prepare_first),
             sequencer.done.eq(writer.done),
@@ -129,11 +129,11 @@ class Core(wiring.Component):
         """Host accesses, and the copier's on the same ways: where the bits of an offset go, see `registers`."""
         config = self.config
         # A feature word takes the way of an activation; address, bank and piece are held by the access.
-        m.submodules.host = host = HostPort(read_cycles=copy_latency(config))
-        connect(m, flipped(self.bus), host.bus)
-        access = host.access
-        idle_write = Signal()
         extra = extra_registers(config.technology)
+        m.submodules.host = host = HostPort(read_cycles=copy_latency(config) + extra)
+        connect(m, flipped(self.bus), host.bus)
+        access = data.View(host.access.shape(), delay(m, host.access, extra, name="access", reset=True))
+        idle_write = Signal()
         written = delay(m, access.offset, extra, name="written_offset")
         written_data = delay(m, access.data, extra, name="written_data")
         m.d.comb += [
@@ -166,7 +166,8 @@ class Core(wiring.Component):
         ]
         read_word = Signal(min(32, config.lanes))
         read_piece = Mux(copier.busy, copier.piece, piece)
-        m.d.comb += read_word.eq(array.activations[0].word_select(read_piece, len(read_word)))
+        read = delay(m, array.activations[0], extra, name="read")
+        m.d.comb += read_word.eq(read.word_select(read_piece, len(read_word)))
 
         offset = Mux(copier.busy, copier.offset, access.offset)
         to_thresholds = Mux(copier.busy, copier.thresholds, access.space.thresholds)

@@ -89,20 +89,19 @@ class Feeder(wiring.Component):
             self.active.eq(loops.active),
             self.issue.eq(loops.issue),
             self.stall.eq(loops.stall),
-            self.pair_address.eq(d.pair_base + loops.pair),
+            self.pair_address.eq(loops.pair_address),
         ]
 
         # Stage 0: the taps of pool position p begin at tap_base + p * taps.
         tap_start = Signal.like(self.tap_address, reset_less=True)
         m.d.comb += self.tap_address.eq(tap_start + loops.tap)
-        with m.If(self.start | (loops.level >= Level.COLUMN)):
-            m.d.sync += tap_start.eq(d.tap_base)
-        with m.Elif(loops.level == Level.POOL):
-            m.d.sync += tap_start.eq(tap_start + d.taps + 1)
+        with m.If(self.start | loops.ends):
+            first = self.start | (loops.level != Level.POOL)
+            m.d.sync += tap_start.eq(Mux(first, d.tap_base, tap_start + d.taps + 1))
 
         # Flags along the stages, which begin when tap and pair are there.
         late = program_latency(config.technology)
-        level_1 = delay(m, loops.level, late, name="level", reset=True)
+        level_1 = delay(m, Mux(loops.ends, loops.level, 0), late, name="level", reset=True)
         first_chunk = delay(m, loops.first_chunk, late + 2, name="first_chunk")
         first_of_pair = delay(m, loops.first_of_pair, late, name="first_of_pair")
         issue_2 = delay(m, loops.issue, late + 1, name="issue", reset=True)
@@ -117,6 +116,7 @@ class Feeder(wiring.Component):
         row_base = Signal.like(d.feature_base, reset_less=True)
         column_offset = Signal.like(d.feature_base, reset_less=True)
         x, y = (Signal(coordinate_bits(config), name=name, reset_less=True) for name in ("x", "y"))
+        next_y = Signal.like(y, reset_less=True)  # a stored row further
         weight_tile = Signal.like(self.weight_address, reset_less=True)
         strides = [self._constant(m, times(d.x_stride, pixels), f"stride_{pixels}") if pixels & pixels - 1
                    else times(d.x_stride, pixels) for pixels in range(config.rows + 1)]  # fmt: skip
@@ -130,17 +130,22 @@ class Feeder(wiring.Component):
             if config.row_wrap:
                 with m.If(beyond):
                     m.d.sync += [
-                        column_offset.eq(column_offset + wrapped_step), x.eq(wrapped_x), y.eq(y + d.y_stride),
+                        column_offset.eq(column_offset + wrapped_step), x.eq(wrapped_x),
+                        y.eq(y + d.y_stride), next_y.eq(next_y + d.y_stride),
                     ]  # fmt: skip
         with m.If(level_1 == Level.ROW):
-            m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride)]
+            m.d.sync += [row_base.eq(row_base + d.y_step), y.eq(y + d.y_stride), next_y.eq(next_y + d.y_stride)]
         with m.If(level_1 == Level.CHANNEL):
-            m.d.sync += [row_base.eq(d.feature_base), y.eq(0), weight_tile.eq(weight_tile + d.weight_step)]
+            m.d.sync += [
+                row_base.eq(d.feature_base), y.eq(0), next_y.eq(d.y_stride),
+                weight_tile.eq(weight_tile + d.weight_step),
+            ]  # fmt: skip
         with m.If((level_1 == Level.ROW) | (level_1 == Level.CHANNEL)):
             m.d.sync += [column_offset.eq(0), x.eq(0)]
         with m.If(self.start):
             m.d.sync += [
-                row_base.eq(d.feature_base), column_offset.eq(0), x.eq(0), y.eq(0), weight_tile.eq(d.weight_base),
+                row_base.eq(d.feature_base), column_offset.eq(0), x.eq(0), y.eq(0), next_y.eq(d.y_stride),
+                weight_tile.eq(d.weight_base),
             ]  # fmt: skip
 
         # Stages 2 and 3: sums. A tap's chunks and a pair's weights lie in a row, so only their first is computed.
@@ -169,12 +174,11 @@ class Feeder(wiring.Component):
         with m.Elif(self.enable):
             m.d.sync += address.eq(Mux(first_chunk, tap_address, address + 1))
         tap_x, tap_y = Signal.like(x, reset_less=True), Signal.like(y, reset_less=True)
-        next_y = Signal.like(y)
+        tap_next_y = Signal.like(y, reset_less=True)
         y_inside, next_y_inside = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.comb += next_y.eq(tap_y + d.y_stride)
         m.d.sync += [
-            tap_x.eq(x + tap["dx"]), tap_y.eq(y + tap["dy"]),
-            y_inside.eq(tap_y < d.in_height), next_y_inside.eq(next_y < d.in_height),
+            tap_x.eq(x + tap["dx"]), tap_y.eq(y + tap["dy"]), tap_next_y.eq(next_y + tap["dy"]),
+            y_inside.eq(tap_y < d.in_height), next_y_inside.eq(tap_next_y < d.in_height),
         ]  # fmt: skip
         inside, beyond_rows = [], []
         for row in range(config.rows):

@@ -1,5 +1,8 @@
 """Sequencer: host registers, program memory, the run of a chain of descriptors."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,7 +17,7 @@ from .isa import COUNTER_WORDS, DESCRIPTOR_WORDS
 from .memory import BlockMemory
 from .pipeline import delay
 from .registers import REGISTERS, SCRATCH_BITS, constants
-from .timing import PARAMETER_WORDS, STORE_CYCLES, extra_registers, fetch_cycles, program_latency
+from .timing import PARAMETER_WORDS, extra_registers, fetch_cycles, program_latency, store_cycles
 
 __all__ = ["Sequencer"]
 
@@ -101,6 +104,7 @@ class Sequencer(wiring.Component):
         word = Signal(range(fetch_cycles(config.technology) + 1))
         late = extra_registers(config.technology)
         fetched, copied_first = fetch_cycles(config.technology), 2 + latency + 2 * late
+        stored = store_cycles(config.technology) - 1
         late_word = delay(m, read_word, late, name="late_word")
         # What is written comes from registers of its own for fast clocks.
         layout = {"address": len(program.write_address), "data": 32, "enable": 1}
@@ -112,20 +116,22 @@ class Sequencer(wiring.Component):
         draining = self._draining = Signal()  # from start to done
         behind = self._behind = Signal()  # a descriptor has begun whose counters are to be stored
         ended, ends = Signal(), Signal()
+        loads = Signal()
         register_write = Signal()
         index = access.offset[:4]
         m.d.comb += [
             register_write.eq(access.space.registers & access.write),
             self.busy.eq(running),
             self.pair_word.eq(read_word),
-            self.program_word.eq(read_word),
+            self.program_word.eq(late_word),
             self.descriptor.eq(registers.descriptor),
-            registers.word.eq(late_word),
-            registers.number.eq(word - (1 + latency + late)),
+            registers.word.eq(delay(m, late_word, late, name="loaded_word")),
+            registers.number.eq(delay(m, word - (1 + latency + late), late, name="number")),
+            registers.load.eq(delay(m, loads, late, name="load", reset=True)),
             following.eq(next_descriptor + DESCRIPTOR_WORDS),
-            counters.issue.eq(self.issue), counters.stall.eq(self.stall), counters.completed.eq(read_word),
+            counters.issue.eq(self.issue), counters.stall.eq(self.stall), counters.completed.eq(late_word),
             counters.busy.eq(running),
-            program.read_address.eq(pointer), write.address.eq(counter_address),
+            write.address.eq(counter_address),
             counter.eq(COUNTER_WORDS["completed"]),
             ended.eq(self.done | ~draining),
             ends.eq(behind & (single | self.descriptor.last)),
@@ -136,26 +142,42 @@ class Sequencer(wiring.Component):
             m.d.sync += draining.eq(1)
         with m.Elif(self.done):
             m.d.sync += draining.eq(0)
-        turns = Signal()  # the next state is turn
+        starts, turns = Signal(), Signal()  # the next state is start, or turn
         if prefetch:  # a register of its own for so many that wait for it
             exchange = self._exchange = delay(m, turns, 1, name="turning", reset=True)
-            m.d.comb += registers.exchange.eq(exchange)
+            m.d.comb += [registers.exchange.eq(exchange), counters.begin.eq(exchange)]
+        if late:
+            m.d.comb += self.start.eq(delay(m, starts, 1, name="starting", reset=True))
+        m.d.comb += program.read_address.eq(
+            Mux(self.active, self.pair_address, Mux(running, pointer, access.offset))
+        )
+
+        # How far it has come with them; for fast clocks found a cycle before.
+        storing = Signal()
+        all_stored, all_fetched, run_count = (
+            delay(m, storing & found, late, name=name, reset=True) for name, found in
+            (("all_stored", word >= stored - late), ("all_fetched", word >= fetched - late),
+             ("run_count", word == latency))
+        )  # fmt: skip
+        m.d.comb += counters.count_run.eq(run_count)
 
         def store_counters() -> None:
             """Of the descriptor that drains, which takes longer than this. What is done by then ends it."""
             with m.Switch(word):
-                for number, name in enumerate(("stalls", "steps", "completed")):
+                for number, name in enumerate(("stalls", *["steps"] * (1 + late), "completed")):
                     with m.Case(number):
                         m.d.comb += counter.eq(COUNTER_WORDS[name])
                 with m.Default():
                     m.d.comb += counter.eq(COUNTER_WORDS["cycles"])
+            # The steps are stored until the run count is there.
+            stores_steps = reduce(or_, (word == 2 + number for number in range(1 + late)))
             m.d.comb += [
-                counters.count_run.eq(word == latency),
+                storing.eq(1),
                 counters.hold.eq(~draining),
-                write.enable.eq(behind & (word != 0) & (word < STORE_CYCLES - 1)),
-                write.data.eq(Mux(word == 2, counters.steps, counters.stalls)),
+                write.enable.eq(behind & (word != 0) & (word < stored)),
+                write.data.eq(Mux(stores_steps, counters.steps, counters.stalls)),
+                turns.eq(ended & all_stored & (ends | all_fetched | (not prefetch))),
             ]
-            m.d.comb += turns.eq(ended & (word >= (STORE_CYCLES - 1)) & (ends | (word == fetched) | (not prefetch)))
             with m.If(turns):
                 m.d.sync += word.eq(0)
                 m.next = "turn"
@@ -168,7 +190,6 @@ class Sequencer(wiring.Component):
         with m.FSM(name="state"):
             with m.State("idle"):
                 m.d.comb += [
-                    program.read_address.eq(access.offset),
                     write.address.eq(access.offset),
                     write.enable.eq(access.space.program & access.write),
                     write.data.eq(access.data),
@@ -181,7 +202,7 @@ class Sequencer(wiring.Component):
                     m.next = "fetch"
 
             with m.State("fetch"):
-                m.d.comb += [registers.clear.eq(word == 1), registers.load.eq(word > latency + late)]
+                m.d.comb += [registers.clear.eq(word == 1), loads.eq(word > latency + late)]
                 # After the last word the pointer stands where the blocks' words begin, for the copy.
                 with m.If(word < PARAMETER_WORDS):
                     m.d.sync += pointer.eq(pointer + 1)
@@ -203,7 +224,8 @@ class Sequencer(wiring.Component):
                 first, second = word == late, word == copied_first
                 waits = (word == late + 1) | (word == copied_first + 1)
                 m.d.comb += [
-                    self.copy.eq(first | second), self.copy_thresholds.eq(word > late + 1),
+                    self.copy.eq((first | second) & (self.copy_block.count != 0)),
+                    self.copy_thresholds.eq(word > late + 1),
                     self.copy_block.source.eq(late_word), self.copy_block.count.eq(late_word[16:]),
                 ]  # fmt: skip
                 with m.If(first):
@@ -222,22 +244,23 @@ class Sequencer(wiring.Component):
                 m.d.comb += [self.prepare.eq(1), self.prepare_first.eq(word == 0)]
                 m.d.sync += word.eq(word + 1)
                 with m.If(word == self.descriptor.planes):
+                    m.d.comb += starts.eq(1)
                     m.d.sync += word.eq(0)
                     m.next = "start"
 
             with m.State("start"):
-                m.d.comb += self.start.eq(1)
+                if not late:
+                    m.d.comb += self.start.eq(1)
                 m.next = "run"
 
             with m.State("run"):
-                m.d.comb += program.read_address.eq(self.pair_address)
                 m.d.sync += pointer.eq(counter_address)
                 with m.If(~self.active):
                     m.next = "fetch" if prefetch else "drain"
 
             if not prefetch:
                 with m.State("drain"):
-                    with m.If(word != STORE_CYCLES - 1):
+                    with m.If(word != stored):
                         m.d.sync += word.eq(word + 1)
                     store_counters()
 
@@ -246,7 +269,6 @@ class Sequencer(wiring.Component):
                 with m.If(behind):
                     m.d.sync += next_descriptor.eq(following)
                 if prefetch:
-                    m.d.comb += counters.begin.eq(1)
                     m.d.sync += behind.eq(1)
                     branch()
                 else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -60,20 +60,27 @@ class SlotCounter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shared = ceil_log2(self.config.threshold_columns)
+        last_plane = self._last_plane = Signal(reset_less=True)  # plane is 0
         m.d.comb += [
             self.last_slot.eq(self.slot == self.config.drain_slots - 1),
-            self.last.eq(self.active & self.last_slot & (self.plane == 0)),
+            self.last.eq(self.active & self.last_slot & last_plane),
             self.row.eq(self.slot[shared:]),
             self.result.eq(self.active & (self.slot < self.config.rows * self.config.threshold_columns)),
             self.row_ends.eq(self.active & self.slot[:shared].all()),
             self.complete.eq(self.result & self.row_ends),
         ]
         with m.If(self.start):
-            m.d.sync += [self.active.eq(1), self.plane.eq(self.planes), self.slot.eq(0), self.first_plane.eq(1)]
+            m.d.sync += [
+                self.active.eq(1), self.slot.eq(0), self.first_plane.eq(1),
+                self.plane.eq(self.planes), last_plane.eq(self.planes == 0),
+            ]  # fmt: skip
         with m.Elif(self.active):
             m.d.sync += self.slot.eq(self.slot + 1)
             with m.If(self.last_slot):
-                m.d.sync += [self.slot.eq(0), self.plane.eq(self.plane - 1), self.first_plane.eq(0)]
-                with m.If(self.plane == 0):
+                m.d.sync += [
+                    self.slot.eq(0), self.first_plane.eq(0),
+                    self.plane.eq(self.plane - 1), last_plane.eq(self.plane == 1),
+                ]  # fmt: skip
+                with m.If(last_plane):
                     m.d.sync += self.active.eq(0)
         return m

@@ -18,7 +18,7 @@ from .threshold import ThresholdUnit
 from .timing import extra_registers, memory_latency
 from .twin_memory import TwinMemory
 
-__all__ = ["Tile", "activation_layout", "control_layout", "host_layout"]
+__all__ = ["Tile", "activation_layout", "control_layout", "host_enables", "host_layout"]
 
 
 def activation_layout(config: FabricConfig) -> data.ArrayLayout:
@@ -62,18 +62,35 @@ def host_layout(config: FabricConfig) -> data.StructLayout:
     piece : which 32 bits of the weight word
     address : word or entry
     data : 32 bits
+    enables : of the tile's memories, as `host_enables`; only for fast clocks, where they are found a tile before
     """
-    return data.StructLayout(
-        {
-            "weight": 1,
-            "threshold": 1,
-            "tile": ceil_log2(config.tiles),
-            "column": ceil_log2(config.tile_columns),
-            "piece": ceil_log2(config.bus_words),
-            "address": max(config.weight_address_bits, config.threshold_address_bits),
-            "data": 32,
-        }
-    )
+    fields = {
+        "weight": 1,
+        "threshold": 1,
+        "tile": ceil_log2(config.tiles),
+        "column": ceil_log2(config.tile_columns),
+        "piece": ceil_log2(config.bus_words),
+        "address": max(config.weight_address_bits, config.threshold_address_bits),
+        "data": 32,
+    }
+    if extra_registers(config.technology):
+        fields["enables"] = config.tile_columns * config.bus_words + config.tile_columns // config.threshold_columns
+    return data.StructLayout(fields)
+
+
+def host_enables(config: FabricConfig, host: data.View, passes: int) -> list[Value]:
+    """Which memories of the tile after ``passes`` more tiles are to be written: those of weights column by column, then
+    those of thresholds."""
+    shared = config.threshold_columns
+    weights = [
+        host.weight & (host.column == column) & (host.piece == piece)
+        for column in range(config.tile_columns)
+        for piece in range(config.bus_words)
+    ]
+    thresholds = [
+        host.threshold & (host.column[ceil_log2(shared) :] == unit) for unit in range(config.tile_columns // shared)
+    ]
+    return [enable & (host.tile == passes) for enable in weights + thresholds]
 
 
 class Tile(wiring.Component):
@@ -140,7 +157,7 @@ class Tile(wiring.Component):
 
     def _threshold_units(self, m: Module, platform: object) -> list[ThresholdUnit]:
         """The units with their memories, two of which share a block RAM where that is possible."""
-        config, control, host, word = self.config, self.control, self.host, self._host_word
+        config, control, word = self.config, self.control, self._host_word
         shared, shared_bits = config.threshold_columns, ceil_log2(config.threshold_columns)
         width, depth, technology = config.threshold_bits, shared * config.threshold_depth, config.technology
         address = Cat(word.column[:shared_bits], word.address[: config.threshold_address_bits])
@@ -154,8 +171,8 @@ class Tile(wiring.Component):
             ]
             m.d.comb += self.bits[index * shared : (index + 1) * shared].eq(unit.bits)
             # The host writes while nothing runs.
-            chosen = host.threshold & (host.column[shared_bits:] == index)
-            enables.append(self._strobe(m, chosen, f"threshold_write_{index}"))
+            number = config.tile_columns * config.bus_words + index
+            enables.append(self._enable(m, number, f"threshold_write_{index}"))
             units.append(unit)
         twins = TwinMemory.fits(width=width, depth=depth, technology=technology) and len(units) > 1
         for index in range(0, len(units), 2) if twins else ():
@@ -182,16 +199,16 @@ class Tile(wiring.Component):
 
     def _weights(self, m: Module, platform: object, index: int) -> Signal:
         """The weight word of a column, `memory_latency` cycles after its address."""
-        config, control, host = self.config, self.control, self.host
+        config, control = self.config, self.control
         width = min(32, config.lanes)
         word = Signal(config.lanes, name=f"weights_{index}")
         for piece in range(config.bus_words):
             make_memory = partial(BlockMemory, width=width, depth=config.weight_depth)
-            chosen = host.weight & (host.column == index) & (host.piece == piece)
+            number = index * config.bus_words + piece
             memory = place(m, platform, f"weights_{index}_{piece}", "weight_memory", make_memory)
             m.d.comb += [
                 memory.read_address.eq(control.weight_address),
-                memory.write_enable.eq(self._strobe(m, chosen, f"weight_write_{index}_{piece}")),
+                memory.write_enable.eq(self._enable(m, number, f"weight_write_{index}_{piece}")),
                 memory.write_address.eq(self._host_word.address),
                 memory.write_data.eq(self._host_word.data),
                 word.word_select(piece, width).eq(memory.read_data),
@@ -200,12 +217,14 @@ class Tile(wiring.Component):
 
     @property
     def _host_word(self) -> Signal:
-        """Address and data of what `_strobe` writes: a cycle later where clocks are fast."""
+        """Address and data of what `_enable` writes: a cycle later where clocks are fast."""
         return self.next_host if extra_registers(self.config.technology) else self.host
 
-    def _strobe(self, m: Module, chosen: Value, name: str) -> Value:
-        """Whether `_host_word` is to be written into the memory that the host's word ``chosen``."""
-        return delay(m, chosen & (self.host.tile == 0), extra_registers(self.config.technology), name=name)
+    def _enable(self, m: Module, number: int, name: str) -> Value:
+        """Whether `_host_word` is to be written into memory ``number`` of `host_enables`."""
+        if extra_registers(self.config.technology):
+            return delay(m, self.host.enables[number], 1, name=name)
+        return host_enables(self.config, self.host, 0)[number]
 
     def _pass_on(self, m: Module) -> None:
         """Registers towards the next tile."""
@@ -214,6 +233,8 @@ class Tile(wiring.Component):
         host = Signal.like(self.host, reset_less=True)
         m.d.sync += [activations.eq(self.activations), control.eq(self.control), host.eq(self.host)]
         m.d.sync += host.tile.eq(self.host.tile - 1)
+        if extra_registers(self.config.technology):
+            m.d.sync += host.enables.eq(Cat(host_enables(self.config, self.host, 1)))
         m.d.comb += [
             self.next_activations.eq(activations),
             self.next_control.eq(control),

@@ -14,7 +14,8 @@ Cycle 0 is the cycle in which the feeder issues a step. Column tile 0 is describ
 | accumulate           | mismatch count of the step: activations + `popcount_latency`                          |
 | accumulate + 1       | accumulator with this step; captured for the drain if the step is the last of a tile  |
 | drain                | first drain slot: with the accumulation or a cycle before, as these overlap           |
-| bits                 | first code bits of all columns, de-skewed: drain + threshold_latency + tiles - 1      |
+| bits                 | first code bits of all columns, de-skewed: drain + threshold_latency + tiles - 1, and |
+|                      | a cycle more for fast clocks                                                          |
 | bits + 1             | maximum over pool positions; feature address of the store                             |
 | bits + 2             | write port of the feature memory                                                      |
 """
@@ -31,7 +32,6 @@ from .isa import COUNTER_WORDS
 __all__ = [
     "LOOP_COUNTS",
     "PARAMETER_WORDS",
-    "STORE_CYCLES",
     "Cycles",
     "Pipeline",
     "captures_early",
@@ -49,6 +49,7 @@ __all__ = [
     "raw_planes",
     "rotate_latency",
     "run_cycles",
+    "store_cycles",
 ]
 
 
@@ -65,14 +66,16 @@ def program_latency(technology: str) -> int:
 PARAMETER_WORDS = min(COUNTER_WORDS.values())
 """Words of a descriptor that the circuit reads."""
 
-STORE_CYCLES = 5
-"""Writing the counters back but for the cycles, while the last results drain."""
+
+def store_cycles(technology: str) -> int:
+    """Writing the counters back but for the cycles, while the last results drain."""
+    return 5 + extra_registers(technology)
 
 
 def fetch_cycles(technology: str) -> int:
-    """Reading the words of a descriptor, one a cycle, with a register more on the way for fast clocks; copying takes
+    """Reading the words of a descriptor, one a cycle, with two registers more on the way for fast clocks; copying takes
     more, see `copy_cycles`."""
-    return PARAMETER_WORDS + program_latency(technology) + extra_registers(technology)
+    return PARAMETER_WORDS + program_latency(technology) + 2 * extra_registers(technology)
 
 
 def memory_latency(technology: str) -> int:
@@ -138,7 +141,7 @@ class Pipeline:
         accumulate = activations + popcount_latency(config.lanes, config.technology)
         # The results' turn comes two cycles before the end of a comparison, a cycle after the capture or two.
         drain = accumulate + 3 + captures_early(config.technology) - config.threshold_latency
-        bits = drain + config.threshold_latency + config.tiles - 1
+        bits = drain + config.threshold_latency + config.tiles - 1 + extra_registers(config.technology)
         return cls(sums, memory, activations, accumulate, drain, bits)
 
     @property
@@ -170,9 +173,10 @@ class Cycles:
 
 
 def copy_latency(config: FabricConfig) -> int:
-    """Cycles from a feature address of a block that is copied to its word: the way of an activation."""
+    """Cycles from a feature address of a block that is copied to its word: the way of an activation, for fast clocks
+    with a register more at both ends."""
     times = Pipeline.of(config)
-    return times.activations - times.sums + extra_registers(config.technology)
+    return times.activations - times.sums + 2 * extra_registers(config.technology)
 
 
 def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
@@ -185,7 +189,7 @@ def copy_cycles(config: FabricConfig, descriptor: Mapping[str, int]) -> int:
     if not (words or entries or is_empty(descriptor)):
         return 0
     blocks = 3 * program_latency(config.technology)  # their words are read again
-    begin = copy_latency(config) + extra_registers(config.technology)
+    begin = copy_latency(config) + 2 * extra_registers(config.technology)
     return blocks + sum(count + begin for count in (words, entries) if count)
 
 
@@ -236,7 +240,7 @@ def run_cycles(config: FabricConfig, descriptors: Sequence[Mapping[str, int]]) -
     """
     fetch, total = fetch_cycles(config.technology), 0
     for position, d in enumerate(descriptors):
-        drain, stored = drain_cycles(config, d), STORE_CYCLES
+        drain, stored = drain_cycles(config, d), store_cycles(config.technology)
         if drain:
             drain -= 1  # the first cycle finds that there are no more steps
         if config.prefetch and position < len(descriptors) - 1:

@@ -87,12 +87,13 @@ class Writer(wiring.Component):
         bank = Signal(rows_bits, reset_less=True)
         phase = Signal.like(d.out_stride, reset_less=True)  # x modulo out_stride
         left = Signal.like(d.out_width, reset_less=True)  # pixels of the stored row after this one
+        last_left = Signal(reset_less=True)  # none
         row_base = Signal.like(d.out_base, reset_less=True)  # of the stored row
         row_bank = Signal(rows_bits, reset_less=True)
-        now = (pixel, bank, phase, left, row_base, row_bank)
+        now = (pixel, bank, phase, left, last_left, row_base, row_bank)
         first = tuple(Signal.like(signal, name=f"{signal.name}_0", reset_less=True) for signal in now)
         after = tuple(Signal.like(signal, name=f"{signal.name}_after") for signal in now)
-        after_pixel, after_bank, after_phase, after_left, after_row_base, after_row_bank = after
+        after_pixel, after_bank, after_phase, after_left, after_last_left, after_row_base, after_row_bank = after
         next_row_base, next_row_bank = Signal.like(row_base), Signal(range(2 * rows))
         # Sums of what stands still.
         back, wrapped_step = (Signal.like(pixel, name=name, reset_less=True) for name in ("back", "wrapped_step"))
@@ -105,14 +106,18 @@ class Writer(wiring.Component):
             next_row_base.eq(row_base + Mux(next_row_bank >= rows, wrapped_step, d.out_row_step)),
             *(moved.eq(signal) for moved, signal in zip(after, now, strict=True)),
         ]
-        with m.If(moves & (left == 0)):
+        with m.If(moves & last_left):
             m.d.comb += [
                 after_pixel.eq(next_row_base), after_row_base.eq(next_row_base),
-                after_bank.eq(after_row_bank), after_phase.eq(0), after_left.eq(d.out_width),
+                after_bank.eq(after_row_bank), after_phase.eq(0),
+                after_left.eq(d.out_width), after_last_left.eq(d.out_width == 0),
                 after_row_bank.eq(Mux(next_row_bank >= rows, next_row_bank - rows, next_row_bank)),
             ]  # fmt: skip
         with m.Elif(moves):
-            m.d.comb += [after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1), after_left.eq(left - 1)]
+            m.d.comb += [
+                after_pixel.eq(pixel + d.out_pixel_step), after_phase.eq(phase + 1),
+                after_left.eq(left - 1), after_last_left.eq(left == 1),
+            ]  # fmt: skip
             with m.If(phase == d.out_stride):
                 m.d.comb += [after_phase.eq(0), after_bank.eq(bank + 1)]
                 with m.If(bank != rows - 1):
@@ -125,7 +130,8 @@ class Writer(wiring.Component):
         chunk_base = Signal.like(d.out_base, reset_less=True)
         segment = Signal(segment_bits, reset_less=True)
         next_chunk = Signal.like(chunk_base)
-        m.d.comb += next_chunk.eq(chunk_base + (segment == config.segments - 1))
+        # Channel tiles are longer than it takes to know the next one's.
+        m.d.comb += next_chunk.eq(late(chunk_base + (segment == config.segments - 1), name="next_chunk"))
         with m.If(self.prepare):
             m.d.sync += [chunk_base.eq(d.out_base + d.out_segment[segment_bits:]), segment.eq(d.out_segment)]
 
@@ -143,7 +149,7 @@ class Writer(wiring.Component):
         with m.If(self.start | last_of_channel):
             begin = Signal.like(chunk_base)
             m.d.comb += begin.eq(Mux(last_of_channel, next_chunk, chunk_base))
-            start = (begin, d.out_bank, 0, d.out_width, begin, d.out_bank)
+            start = (begin, d.out_bank, 0, d.out_width, d.out_width == 0, begin, d.out_bank)
             m.d.sync += [signal.eq(value) for signal, value in zip(now, start, strict=True)]
 
         # With the bits: address of the word.

@@ -1,8 +1,8 @@
-"""Places for the registers of activations."""
+"""Places for the registers of activations and of control."""
 
 from typing import Any
 
-from dorefabric.boards.ecp5_operands import place_activations
+from dorefabric.boards.ecp5_operands import place_operands
 
 COLUMNS = 4
 FREE = [(10, 5), (12, 5)]
@@ -26,7 +26,7 @@ def row_of_elements() -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, i
 
 def test_they_lie_in_cells_whose_tracks_lead_to_their_pins() -> None:
     cells, rows = row_of_elements()
-    places = place_activations(cells, rows, {(3, 1): FREE})
+    places = place_operands(cells, rows, {(3, 1): FREE})
     assert len(set(places.values())) == len(places) == 12
     for name, (x, y, logic_cell) in places.items():
         number = int(name.removeprefix("activation_"))
@@ -35,7 +35,7 @@ def test_they_lie_in_cells_whose_tracks_lead_to_their_pins() -> None:
 
 def test_what_finds_no_place_is_left() -> None:
     cells, rows = row_of_elements()
-    places = place_activations(cells, rows, {(3, 1): FREE[:1], (3, 0): FREE[1:]})
+    places = place_operands(cells, rows, {(3, 1): FREE[:1], (3, 0): FREE[1:]})
     assert sorted(places) == [f"activation_{number:02}" for number in (0, 1, 2, 3, 8, 9)]
 
 
@@ -46,5 +46,20 @@ def test_only_plain_registers_that_a_row_looks_at() -> None:
     cells["activation_02"]["connections"]["DI"] = [300]  # not from a register
     for column in (0, 1):
         cells[f"half_3_{column}"]["connections"]["A"] = ["x"]  # half of the columns: no activation
-    places = place_activations(cells, rows, {(3, 1): FREE})
+    places = place_operands(cells, rows, {(3, 1): FREE})
     assert sorted(places) == [f"activation_{number:02}" for number in range(4, 12)]
+
+
+def test_those_that_several_rows_look_at_lie_in_the_middle_of_them_and_come_first() -> None:
+    cells, rows = row_of_elements()
+    for row in (0, 2, 3, 4):
+        for column in range(COLUMNS):
+            pins = {pin: ["x"] for pin in "ABCD"} | {"B": cells["activation_11"]["connections"]["Q"]}
+            cells[f"control_{row}_{column}"] = {"type": "TRELLIS_COMB", "connections": pins}
+            rows[f"control_{row}_{column}"] = (3, row, column)
+    free = {(3, row): [(10 + row, 5)] for row in range(5)}
+    assert place_operands(cells, rows, free)["activation_11"] == (12, 5, 0)
+    for number in range(8, 11):  # others of that row
+        for column in range(COLUMNS):
+            rows[f"half_{number}_{column}"] = (3, 2, column)
+    assert place_operands(cells, rows, free)["activation_11"] == (12, 5, 0)

@@ -153,13 +153,14 @@ class SpacingHarness(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        loops = Loops(CONFIG)
+        loops, slots = Loops(CONFIG), SlotCounter(CONFIG)
         m.submodules.loops = Fragment.get(loops, None)
-        m.submodules.slots = slots = SlotCounter(CONFIG)
+        m.submodules.slots = Fragment.get(slots, None)
         descriptor = Value.cast(loops.descriptor)
         free(m, loops.start)
         free(m, loops.hold)
-        tile_ends = loops.level != 0
+        tile_ends = loops.ends
+        left = Mux(slots.active, slots.plane * 4 + (3 - slots.slot), 0)
         m.d.comb += [
             descriptor.eq(AnyConst(len(descriptor))),
             slots.planes.eq(loops.descriptor.planes),
@@ -173,8 +174,9 @@ class SpacingHarness(Component):
             Assert(~loops.stall | slots.active | loops.hold),
             Assert(~(loops.hold & loops.issue)),
             # For induction: the spacing counts what the slot counter has left, less the cycle that is going on.
-            Assert(loops._spacing == Mux(slots.active, slots.plane * 4 + (3 - slots.slot), 0)),
-            Assert(loops._ready == (loops._spacing == 0)),
+            Assert(loops._ready == (left == 0)),
+            Assert(loops._ready | (loops._spacing == left)),
+            Assert(~slots.active | (slots._last_plane == (slots.plane == 0))),
             Cover(tile_ends & slots.last),
             Cover(loops.stall),
         ]

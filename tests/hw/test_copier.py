@@ -23,7 +23,7 @@ def test_blocks(rows: int, columns: int, lanes: int, seed: int) -> None:
         thresholds = rng.getrandbits(1)
         per_word, depth = (columns, 64) if thresholds else (columns * pieces, 32)
         most = min(8, 32 * rows * pieces // per_word)
-        count = rng.randint(0, most)
+        count = rng.randint(1, most)
         blocks.append((thresholds, rng.randrange(32), count, rng.randrange(depth - most), count * per_word, per_word))
 
     async def bench(ctx) -> None:
