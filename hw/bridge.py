@@ -94,6 +94,7 @@ class Bridge(Component):
         late = int(self._registered)
         words_end = self._last_word if self._registered else words_left == 0
         reads_end = delay(m, reads_left == 0, late, name="reads_end")
+        following = delay(m, address[:OFFSET_BITS] + 1, late, name="following")
         m.d.comb += [
             self.bus.request.valid.eq(self._requesting),
             self.bus.request.payload.write.eq(execute_write),
@@ -104,7 +105,7 @@ class Bridge(Component):
             m.d.sync += lost.eq(1)
         with m.If(self._requesting & self.bus.request.ready):
             # Within its space: what lies beyond is another memory's.
-            m.d.sync += [self._requesting.eq(0), address[:OFFSET_BITS].eq(address[:OFFSET_BITS] + 1)]
+            m.d.sync += [self._requesting.eq(0), address[:OFFSET_BITS].eq(following)]
 
         with m.Switch(state):
             with m.Case(BridgeState.LENGTH):

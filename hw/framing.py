@@ -52,14 +52,18 @@ class Unframer(Component):
     A frame with a bad escape or a wrong CRC ends as not intact; nothing between two END bytes ends as intact or
     not, of length 0. Latency none; a byte takes 1 + 8 / ``crc_bits`` cycles.
 
+    ``registered``, for fast clocks: registers behind what is compared and on both sides of the CRC. Needs a
+    `StreamSettler` before ``i``.
+
     Members
     -------
     i : stream of 8 bits
     o : stream of `Received`
     """
 
-    def __init__(self, crc_bits: int = 1) -> None:
+    def __init__(self, crc_bits: int = 1, *, registered: bool = False) -> None:
         self._crc_bits = crc_bits
+        self._late = int(registered)
         super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(Received))})
         self._crc = _crc(crc_bits)
         self._escaped = Signal()  # the previous byte was ESC
@@ -72,29 +76,40 @@ class Unframer(Component):
         m.submodules.crc = crc = self._crc
         slices = 8 // self._crc_bits
         escaped, damaged, index = self._escaped, self._damaged, self._index
+        bits, hash_bits, start_hash = (_ahead(m, signal, self._late) for signal in (crc.data, crc.valid, crc.start))
+
+        def known(condition, name: str):
+            """A condition that has stood for a cycle before it matters."""
+            return delay(m, condition, self._late, name=name)
+
+        is_end, is_escape = known(self.i.payload == END, "is_end"), known(self.i.payload == ESC, "is_escape")
+        no_end, no_escape = (
+            known(self.i.payload != ESC_END, "no_escaped_end"), known(self.i.payload != ESC_ESC, "no_escaped_escape")
+        )  # fmt: skip
+        match = known(crc.match_detected, "match")
         # After ESC the lowest bit tells the two bytes apart that may follow; with any other the frame is damaged.
         byte = Mux(escaped, Mux(self.i.payload[0], ESC, END), self.i.payload)
         m.d.comb += [
             self.o.payload.data.eq(byte),
-            crc.data.eq(byte.word_select(index, self._crc_bits)),
+            bits.eq(byte.word_select(index, self._crc_bits)),
         ]
         with m.If(self._hashing):
-            m.d.comb += crc.valid.eq(1)
+            m.d.comb += hash_bits.eq(1)
             m.d.sync += index.eq(index + 1)
             with m.If(index == slices - 1):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [index.eq(0), escaped.eq(0), self._hashing.eq(0)]
-        with m.Elif(self.i.payload == END):
+        with m.Elif(is_end):
             m.d.comb += [
                 self.o.valid.eq(self.i.valid),
                 self.o.payload.end.eq(1),
-                self.o.payload.intact.eq(crc.match_detected & ~escaped & ~damaged),
+                self.o.payload.intact.eq(match & ~escaped & ~damaged),
                 self.i.ready.eq(self.o.ready),
             ]
             with m.If(self.i.valid & self.o.ready):
-                m.d.comb += crc.start.eq(1)
+                m.d.comb += start_hash.eq(1)
                 m.d.sync += [escaped.eq(0), damaged.eq(0)]
-        with m.Elif((self.i.payload == ESC) & ~escaped):
+        with m.Elif(is_escape & ~escaped):
             m.d.comb += self.i.ready.eq(1)
             with m.If(self.i.valid):
                 m.d.sync += escaped.eq(1)
@@ -102,7 +117,7 @@ class Unframer(Component):
             m.d.comb += self.o.valid.eq(self.i.valid)
             with m.If(self.i.valid & self.o.ready):
                 m.d.sync += self._hashing.eq(1)
-                with m.If(escaped & (self.i.payload != ESC_END) & (self.i.payload != ESC_ESC)):
+                with m.If(escaped & no_end & no_escape):
                     m.d.sync += damaged.eq(1)
         return m
 
@@ -122,7 +137,7 @@ class FrameStore(Component):
         Bytes of the ring and of the longest content, which must fit together: see `check`.
     registered : bool
         For fast clocks: registers on both sides of the memory and behind what is compared. Needs a `StreamSettler`
-        before ``i``; latency five cycles, throughput a byte every three cycles.
+        before ``i``; latency four cycles, throughput a byte every four cycles to ``o``.
 
     Members
     -------
@@ -203,8 +218,8 @@ class FrameStore(Component):
                     m.d.sync += write.eq(start + 1)
 
         if self._registered:
-            # The memory is read all the time, through a register that block RAMs have inside. What comes out is the
-            # byte at read when that has stood still, and been there, for two cycles after the memory had it.
+            # The memory is read all the time, through a register that block RAMs have inside. Valid is three cycles
+            # late, the data two: a byte is written in the cycle in which start moves beyond it.
             m.d.comb += [
                 read_port.addr.eq(read),
                 read_port.en.eq(1),
@@ -229,7 +244,8 @@ class FrameStore(Component):
 class Framer(Component):
     """Appends the CRC, escapes, and puts END bytes around each frame.
 
-    Throughput: a byte takes 2 + 8 / ``crc_bits`` cycles, one more when it is escaped.
+    Throughput: a byte takes 2 + 8 / ``crc_bits`` cycles, one more when it is escaped. ``registered``, for fast clocks:
+    two cycles more, for registers before the CRC and behind the choice of the byte.
 
     Members
     -------
@@ -237,8 +253,9 @@ class Framer(Component):
     o : stream of 8 bits
     """
 
-    def __init__(self, crc_bits: int = 1) -> None:
+    def __init__(self, crc_bits: int = 1, *, registered: bool = False) -> None:
         self._crc_bits = crc_bits
+        self._late = int(registered)
         super().__init__({"i": In(stream.Signature(FrameByte)), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform) -> Module:
@@ -249,15 +266,17 @@ class Framer(Component):
         second = Signal()  # ESC is out, its second byte is due
         byte = Signal(8)
         # Whether the byte needs an escape is found in a cycle of its own.
-        known, special = Signal(), Signal(reset_less=True)
+        known, special = Signal(1 + 2 * self._late), Signal(reset_less=True)
+        choice = _ahead(m, byte, self._late)
+        bits, hash_bits, start_hash = (_ahead(m, signal, self._late) for signal in (crc.data, crc.valid, crc.start))
         sent = Signal()  # the byte is out completely
-        m.d.comb += crc.data.eq(self.i.payload.data.word_select(index[: max(slices - 1, 1).bit_length()],
+        m.d.comb += bits.eq(self.i.payload.data.word_select(index[: max(slices - 1, 1).bit_length()],
                                                                 self._crc_bits))  # fmt: skip
 
         def send() -> None:
             """Send ``byte``, which is there if ``i.valid`` or the state says so, escaped if need be."""
             m.d.sync += special.eq((byte == END) | (byte == ESC))
-            m.d.comb += self.o.valid.eq(known)
+            m.d.comb += self.o.valid.eq(known[-1])
             with m.If(second):
                 m.d.comb += [self.o.payload.eq(ESC_END | byte[0]), sent.eq(self.o.ready)]
                 with m.If(self.o.ready):
@@ -271,19 +290,19 @@ class Framer(Component):
             with m.If(sent):
                 m.d.sync += known.eq(0)
 
-        m.d.comb += byte.eq(self.i.payload.data)
+        m.d.comb += choice.eq(self.i.payload.data)
         with m.FSM():
             with m.State("START"):
-                m.d.comb += [self.o.payload.eq(Const(END, 8)), self.o.valid.eq(self.i.valid), crc.start.eq(1)]
+                m.d.comb += [self.o.payload.eq(Const(END, 8)), self.o.valid.eq(self.i.valid), start_hash.eq(1)]
                 with m.If(self.i.valid & self.o.ready):
                     m.next = "CONTENT"
             with m.State("CONTENT"):
-                m.d.sync += known.eq(self.i.valid)
+                m.d.sync += known.eq(Cat(self.i.valid, known))
                 send()
                 with m.If(sent):
                     m.next = "HASH"
             with m.State("HASH"):
-                m.d.comb += crc.valid.eq(1)
+                m.d.comb += hash_bits.eq(1)
                 m.d.sync += index.eq(index + 1)
                 with m.If(index == slices - 1):
                     m.d.comb += self.i.ready.eq(1)
@@ -292,8 +311,8 @@ class Framer(Component):
                     with m.If(self.i.payload.last):
                         m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += byte.eq(crc.crc.word_select(index[:2], 8))
-                m.d.sync += known.eq(1)
+                m.d.comb += choice.eq(crc.crc.word_select(index[:2], 8))
+                m.d.sync += known.eq(Cat(1, known))
                 send()
                 with m.If(sent):
                     m.d.sync += index.eq(index + 1)

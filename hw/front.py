@@ -45,11 +45,16 @@ class SerialFront(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.unframer = unframer = Unframer(self._crc_bits)
+        m.submodules.unframer = unframer = Unframer(self._crc_bits, registered=self._registered)
         m.submodules.store = store = FrameStore(registered=self._registered)
         m.submodules.bridge = bridge = Bridge(registered=self._registered)
-        m.submodules.framer = framer = Framer(self._crc_bits)
-        connect(m, flipped(self.i), unframer.i)
+        m.submodules.framer = framer = Framer(self._crc_bits, registered=self._registered)
+        if self._registered:
+            m.submodules.line = line = StreamSettler(8)
+            connect(m, flipped(self.i), line.i)
+            connect(m, line.o, unframer.i)
+        else:
+            connect(m, flipped(self.i), unframer.i)
         # These two look at a byte's whole meaning; the unframer takes nine cycles or more for one.
         stage = StreamSettler if self._registered else StreamRegister
         m.submodules.bytes = received = stage(unframer.o.payload.shape())
@@ -66,8 +71,10 @@ class SerialFront(Component):
         m.submodules.answers = answers = StreamRegister(bridge.o.payload.shape())
         connect(m, bridge.o, answers.i)
         connect(m, answers.o, framer.i)
-        connect(m, framer.o, flipped(self.o))
         if self._registered:
+            m.submodules.sent = sent = StreamRegister(8)
+            connect(m, framer.o, sent.i)
+            connect(m, sent.o, flipped(self.o))
             m.submodules.requests = requests = StreamBuffer(self.bus.request.payload.shape())
             connect(m, bridge.bus.request, requests.i)
             connect(m, requests.o, flipped(self.bus.request))
@@ -75,5 +82,6 @@ class SerialFront(Component):
             connect(m, flipped(self.bus.response), responses.i)
             connect(m, responses.o, bridge.bus.response)
         else:
+            connect(m, framer.o, flipped(self.o))
             connect(m, bridge.bus, flipped(self.bus))
         return m

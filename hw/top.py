@@ -73,8 +73,8 @@ class UartTop(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.receiver = receiver = UARTReceiver(*self._rates)
-        m.submodules.transmitter = transmitter = UARTTransmitter(*self._rates)
+        m.submodules.receiver = receiver = UARTReceiver(*self._rates, registered=self._registered)
+        m.submodules.transmitter = transmitter = UARTTransmitter(*self._rates, registered=self._registered)
         m.submodules.front = front = SerialFront(registered=self._registered)
         m.submodules.core = self._core
         m.d.comb += [

@@ -1,6 +1,8 @@
 """UART: round trips, transmitters off by some per cent, glitches, breaks, fractional rates."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from amaranth.hdl import Module
@@ -21,8 +23,18 @@ def line_levels(characters: list[int], cycles_per_bit: float, gap: float = 0.0) 
     return [bits[int((cycle + gap) / cycles_per_bit)] for cycle in range(int(len(bits) * cycles_per_bit - gap))]
 
 
-def receive(clock: int, baud: int, levels: list[int]) -> list[int]:
-    dut = UARTReceiver(clock, baud)
+@pytest.fixture(params=[False, True], ids=["plain", "registered"])
+def registered(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+@pytest.fixture
+def receive(registered: bool) -> Callable[[int, int, list[int]], list[int]]:
+    return partial(reception, registered)
+
+
+def reception(registered: bool, clock: int, baud: int, levels: list[int]) -> list[int]:
+    dut = UARTReceiver(clock, baud, registered=registered)
     received: list[int] = []
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -41,10 +53,10 @@ def receive(clock: int, baud: int, levels: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize(("clock", "baud"), RATES)
-def test_transmitter_to_receiver(clock: int, baud: int) -> None:
+def test_transmitter_to_receiver(clock: int, baud: int, registered: bool) -> None:
     m = Module()
-    m.submodules.transmitter = transmitter = UARTTransmitter(clock, baud)
-    m.submodules.receiver = receiver = UARTReceiver(clock, baud)
+    m.submodules.transmitter = transmitter = UARTTransmitter(clock, baud, registered=registered)
+    m.submodules.receiver = receiver = UARTReceiver(clock, baud, registered=registered)
     m.d.comb += receiver.rx.eq(transmitter.tx)
     rng = random.Random(baud)
     characters = [0x00, 0xFF, 0x55, 0xAA, *(rng.randrange(256) for _ in range(20))]
@@ -77,7 +89,7 @@ def test_transmitter_to_receiver(clock: int, baud: int) -> None:
 
 @pytest.mark.parametrize(("clock", "baud", "tolerance"),
                          [(4, 1, 0.025), (27, 4, 0.025), (8, 1, 0.035), (26, 1, 0.04)])  # fmt: skip
-def test_receiver_tolerates_other_clocks(clock: int, baud: int, tolerance: float) -> None:
+def test_receiver_tolerates_other_clocks(receive, clock: int, baud: int, tolerance: float) -> None:
     characters = [0x00, 0xFF, 0x55, 0x80, 0x7F, 0x01]
     for error in (-tolerance, 0, tolerance):
         for phase in (0.0, 0.37, 0.74):
@@ -85,7 +97,7 @@ def test_receiver_tolerates_other_clocks(clock: int, baud: int, tolerance: float
             assert receive(clock, baud, levels) == characters
 
 
-def test_glitches_and_false_starts_are_ignored() -> None:
+def test_glitches_and_false_starts_are_ignored(receive) -> None:
     levels = line_levels([0x5A, 0xC3], 8)
     glitched = list(levels)
     glitched[10] = 0  # one cycle low while idle
@@ -96,7 +108,7 @@ def test_glitches_and_false_starts_are_ignored() -> None:
     assert receive(8, 1, short + levels) == [0x5A, 0xC3]
 
 
-def test_character_without_stop_bit_is_dropped() -> None:
+def test_character_without_stop_bit_is_dropped(receive) -> None:
     good = line_levels([0x41], 8)
     broken = [0] * 8 * 10 + [1] * 12  # a break of ten bits
     assert receive(8, 1, good + broken + good) == [0x41, 0x41]
@@ -104,8 +116,8 @@ def test_character_without_stop_bit_is_dropped() -> None:
     assert receive(8, 1, good + long_break + good) == [0x41, 0x41]
 
 
-def test_untaken_character_stays_and_the_next_is_dropped() -> None:
-    dut = UARTReceiver(4, 1)
+def test_untaken_character_stays_and_the_next_is_dropped(registered: bool) -> None:
+    dut = UARTReceiver(4, 1, registered=registered)
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
 
