@@ -120,5 +120,5 @@ class Board:
 
     @property
     def clock_hz(self) -> int:
-        """Frequency of the circuit's clock."""
+        """Frequency of the circuit's clock, in whole hertz."""
         return self.input_hz if self.pll is None else int(self.pll.output_hz)

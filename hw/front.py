@@ -8,7 +8,7 @@ from .bridge import Bridge
 from .bus import BusSignature
 from .framing import Framer, FrameStore, Unframer
 from .pipeline import delay
-from .streams import StreamBuffer, StreamRegister, StreamSettler
+from .streams import StreamRegister, StreamSettler
 
 __all__ = ["SerialFront"]
 
@@ -75,7 +75,7 @@ class SerialFront(Component):
             m.submodules.sent = sent = StreamRegister(8)
             connect(m, framer.o, sent.i)
             connect(m, sent.o, flipped(self.o))
-            m.submodules.requests = requests = StreamBuffer(self.bus.request.payload.shape())
+            m.submodules.requests = requests = StreamRegister(self.bus.request.payload.shape())
             connect(m, bridge.bus.request, requests.i)
             connect(m, requests.o, flipped(self.bus.request))
             m.submodules.responses = responses = StreamRegister(self.bus.response.payload.shape())

@@ -62,7 +62,7 @@ class Pll(ABC):
                 )
 
     @classmethod
-    def _exact(cls, input_hz: int, output_hz: int, settings: Iterable[dict[str, Any]]) -> Self:
+    def _exact(cls, input_hz: int, output_hz: int | Fraction, settings: Iterable[dict[str, Any]]) -> Self:
         """The first legal one of ``settings``, the fields besides ``input_hz``, that makes ``output_hz``."""
         for setting in settings:
             try:

@@ -45,7 +45,7 @@ class Ecp5Pll(Pll):
         return self.output_hz * self.divider
 
     @classmethod
-    def solve(cls, input_hz: int, output_hz: int) -> Self:
+    def solve(cls, input_hz: int, output_hz: int | Fraction) -> Self:
         """The setting of smallest reference divider whose oscillator is nearest 600 MHz, mid-range."""
         divider = max(1, round(600_000_000 / output_hz))
 

@@ -21,8 +21,8 @@ def place(cells: dict[str, Any]) -> None:
         cells[f"array.tile_0.element_0_0.{name}"] = cells.pop(name)
     open_carry_ends(cells)
     grid = LogicGrid(tuple(range(2, 12)), tuple(range(5, 15)))
-    # The carry cells, the registers behind them, and four of late operands.
-    assert place_elements(cells, grid, Floorplan(tiles=((0,),), band=5)) == 113 + 60 + 4
+    # The carry cells, the registers behind them, four of late operands, and the LUTs of the accumulator's low bits.
+    assert place_elements(cells, grid, Floorplan(tiles=((0,),), band=5)) == 113 + 60 + 4 + 6
     # Yosys' model of the half does not drive its carry output, so for the proof two halves are a whole again.
     for name in [name.removesuffix("_comb0") for name in cells if name.endswith("_comb0")]:
         parameters = {"INJECT1_0": "NO", "INJECT1_1": "NO"}
