@@ -86,11 +86,13 @@ class ThresholdUnit(wiring.Component):
         # A node needs as many bits as the deepest tree has levels, and no more than an address that it is added to.
         node = Signal(min(config.activation_bits, config.threshold_address_bits), reset_less=True)
         address = Signal(config.threshold_address_bits, reset_less=True)
-        bit = Signal(reset_less=True)
-        m.d.sync += [
-            address.eq(self.base + node),
-            bit.eq(Mux(self.raw, raw_bit, result[: config.threshold_bits] < self.threshold)),
-        ]
+        below = result[: config.threshold_bits] < self.threshold
+        bit = Signal()
+        m.d.sync += address.eq(self.base + node)
+        if captures_early(config.technology):  # a comparison fills a cycle of fast clocks
+            m.d.comb += bit.eq(Mux(self.raw, delay(m, raw_bit, 1, name="raw_bit"), delay(m, below, 1, name="below")))
+        else:
+            m.d.comb += bit.eq(delay(m, Mux(self.raw, raw_bit, below), 1, name="bit"))
         m.d.comb += self.address.eq(Cat(slot[: ceil_log2(config.threshold_columns)], address))
         waiting = config.drain_slots - latency
         if config.technology == "ice40" and waiting >= 4:  # a lone register takes a logic cell
