@@ -26,7 +26,7 @@ BOARD = Board(
     platform=_platform,
     clock="clk12",
     input_hz=12_000_000,
-    pll=Ice40Pll.solve(12_000_000, 66_000_000, pad=False),
+    pll=Ice40Pll.solve(12_000_000, 69_000_000, pad=False),
     resources=Resources(lut=7680, flip_flops=7680, block_ram=32, block_ram_bits=4096),
     bitstream="top.bin",
     programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
@@ -47,7 +47,7 @@ BOARD = Board(
         program_depth=256,
         tap_depth=256,
         technology="ice40",
-        clock_frequency=66_000_000,
+        clock_frequency=69_000_000,
         baud_rate=3_000_000,
     ),
 )

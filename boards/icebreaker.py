@@ -26,7 +26,7 @@ BOARD = Board(
     platform=_platform,
     clock="clk12",
     input_hz=12_000_000,
-    pll=Ice40Pll.solve(12_000_000, 27_000_000),
+    pll=Ice40Pll.solve(12_000_000, 30_000_000),
     resources=Resources(lut=5280, flip_flops=5280, block_ram=30, block_ram_bits=4096),
     bitstream="top.bin",
     programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic")),
@@ -53,7 +53,7 @@ BOARD = Board(
         program_depth=512,
         tap_depth=256,
         technology="ice40",
-        clock_frequency=27_000_000,
+        clock_frequency=30_000_000,
         baud_rate=3_000_000,
     ),
 )

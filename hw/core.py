@@ -121,7 +121,7 @@ class Core(wiring.Component):
 
         # Results.
         m.d.comb += [
-            writer.level.eq(delay(m, level, times.bits - 1 - extra - times.drain, name="level_writer", reset=True)),
+            writer.level.eq(delay(m, level, times.bits - 2 - times.drain, name="level_writer", reset=True)),
             writer.bits.eq(delay(m, array.bits, extra, name="bits")),
             writer.prepare.eq(sequencer.prepare),
             writer.prepare_first.eq(sequencer.prepare_first),

@@ -13,7 +13,7 @@ from .features import store_layout
 from .pipeline import delay
 from .pool import RunningMaximum
 from .slots import SlotCounter
-from .timing import extra_registers
+from .timing import program_latency
 
 __all__ = ["Writer"]
 
@@ -30,7 +30,7 @@ class Writer(wiring.Component):
     descriptor : In
     prepare : In; set for planes cycles before ``start``, with ``prepare_first`` in the first of them
     start : In; a descriptor begins; after ``prepare`` and before the first ``level``
-    level : In; `Level` of a tile of results, 2 + `extra_registers` cycles before its first bits, else 0
+    level : In; `Level` of a tile of results, three cycles before its first bits, else 0
     bits : In, ``columns`` bits of a slot
     store : Out; `features.store_layout`, two cycles after the address of the slot, one after its bits
     done : Out; in the cycle before the last store of the descriptor is in memory
@@ -57,8 +57,7 @@ class Writer(wiring.Component):
         rows, rows_bits = config.rows, ceil_log2(config.rows)
         segment_bits = ceil_log2(config.segments)
 
-        # The pool's memory is addressed by the counter itself; what else is known of a slot comes one cycle before its
-        # bits, for fast clocks from registers.
+        # The counter is two cycles ahead of the bits; what is known of a slot comes a cycle before them, registered.
         m.submodules.slots = slots = SlotCounter(config)
         m.d.comb += [slots.start.eq(self.level != 0), slots.planes.eq(d.planes)]
         level = Signal(LEVEL_BITS, reset_less=True)
@@ -68,7 +67,7 @@ class Writer(wiring.Component):
         with m.If(self.start):
             m.d.sync += level.eq(Level.END)  # whatever comes next is a first pool position
         m.d.comb += in_image.eq((level == Level.COLUMN) | (slots.row <= d.out_tail))
-        late = partial(delay, m, cycles=extra_registers(config.technology), reset=True)
+        late = partial(delay, m, cycles=1, reset=True)
         last_slot, last = late(slots.last_slot, name="last_slot"), late(slots.last, name="last")
         last_of_place = late(slots.last & (level >= Level.COLUMN), name="last_of_place")
         last_of_channel = late(slots.last & (level == Level.CHANNEL), name="last_of_channel")
@@ -162,8 +161,8 @@ class Writer(wiring.Component):
 
         m.submodules.pool = pool = RunningMaximum(config)
         m.d.comb += [
-            pool.plane.eq(slots.plane),
-            pool.slot.eq(slots.row),
+            pool.plane.eq(delay(m, slots.plane, 2 - program_latency(config.technology), name="plane")),
+            pool.slot.eq(delay(m, slots.row, 2 - program_latency(config.technology), name="row")),
             pool.first_plane.eq(delay(m, late(slots.first_plane, name="first_plane"), 1, name="first_plane_late")),
             pool.first_position.eq(delay(m, late(first_position, name="position"), 1, name="position_late")),
             pool.valid.eq(delay(m, late(slots.row_ends, name="row_ends"), 1, name="row_ends_late", reset=True)),

@@ -9,7 +9,6 @@ from simulate import simulate
 from dorefabric.hw.config import FabricConfig
 from dorefabric.hw.descriptor import Level
 from dorefabric.hw.slots import drain_slots
-from dorefabric.hw.timing import program_latency
 from dorefabric.hw.writer import Writer
 
 
@@ -37,7 +36,7 @@ def expected_stores(config: FabricConfig, d: dict[str, int], bits: list[list[int
 def test_stores(rows: int, lanes: int, technology: str, seed: int) -> None:
     rng = random.Random(1000 * rows + lanes + seed)
     config = FabricConfig(rows=rows, columns=8, lanes=lanes, tile_columns=8, feature_depth=256, technology=technology)
-    ahead = 1 + program_latency(technology)
+    ahead = 3
     component = Writer(config)
     d = random_descriptor(config, rng) | {"pool_taps": 1, "out_segment": rng.randrange(8)}
     d["out_group_step"] = d["out_stride"] * d["out_pixel_step"] % 256
