@@ -75,13 +75,10 @@ def place_luts(
 
     ``rows`` and ``free`` as for `place_operands`; a LUT takes the nearest logic cell that is left in these tiles.
     """
-    readers: dict[Any, int] = Counter(
-        net for cell in cells.values() for port, (net, *_) in cell["connections"].items()
-        if cell["port_directions"][port] == "input"
-    )  # fmt: skip
+    pins = Counter(net for cell in cells.values() for bits in cell["connections"].values() for net in bits)
     of_net = {
         cell["connections"]["Z"][0]: name for name, cell in cells.items()
-        if cell["type"] == "LUT4" and readers[cell["connections"]["Z"][0]] == 1
+        if cell["type"] == "LUT4" and pins[cell["connections"]["Z"][0]] == 2  # its own and one more
     }  # fmt: skip
     used: dict[tuple[int, int], int] = Counter()
     places: dict[str, Site] = {}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dorefabric.boards.ecp5_operands import place_operands
+from dorefabric.boards.ecp5_operands import place_luts, place_operands
 
 COLUMNS = 4
 FREE = [(10, 5), (12, 5)]
@@ -63,3 +63,23 @@ def test_those_that_several_rows_look_at_lie_in_the_middle_of_them_and_come_firs
         for column in range(COLUMNS):
             rows[f"half_{number}_{column}"] = (3, 2, column)
     assert place_operands(cells, rows, free)["activation_11"] == (12, 5, 0)
+
+
+def test_luts_that_feed_one_adder_lie_beside_it() -> None:
+    ports = {"A": ["x"], "B": ["x"], "C": ["x"], "D": ["x"]}
+    cells: dict[str, dict[str, Any]] = {}
+    for number in range(12):
+        lut = {"A": [1], "B": [2], "C": [3], "D": [4], "Z": [100 + number]}
+        cells[f"lut_{number:02}"] = {"type": "LUT4", "connections": lut}
+        cells[f"sum_{number:02}"] = {"type": "TRELLIS_COMB", "connections": ports | {"A": [100 + number]}}
+    cells["other"] = {"type": "LUT4", "connections": ports | {"A": [101], "Z": [200]}}  # looks at lut_01 as well
+    cells["register"] = {"type": "TRELLIS_FF", "connections": {"DI": [202], "Q": [102]}}  # in the place of lut_02
+    del cells["lut_02"]
+    combs = {f"sum_{number:02}": (20, 5, number % 8) for number in range(12)}
+    rows = dict.fromkeys(combs, (3, 1, 0))
+    near, far = (21, 5), (30, 5)
+    places = place_luts(cells, combs, rows, {(3, 1): [far, near], (3, 0): [(20, 4)]})
+    assert sorted(places) == ["lut_00", *(f"lut_{number:02}" for number in range(3, 12))]
+    assert len(set(places.values())) == len(places)
+    assert [site[:2] for _, site in sorted(places.items())] == [near] * 8 + [far] * 2
+    assert len(place_luts(cells, combs, rows, {(3, 1): [near]})) == 8
