@@ -83,7 +83,7 @@ def _board(
 
 # Operands and control go round the chip and end where they begin, next to control and feature memory in the band.
 BOARDS = (
-    _board("12F", lut=12_096, block_ram=32, rows=4, columns=8, clock_hz=100_000_000, feature_depth=512,
+    _board("12F", lut=12_096, block_ram=32, rows=4, columns=8, clock_hz=Fraction(400_000_000, 3), feature_depth=512,
            floorplan=Floorplan(tiles=((0, 1),), band=28)),
     _board("25F", lut=24_288, block_ram=56, rows=6, columns=16, clock_hz=50_000_000, feature_depth=512,
            floorplan=Floorplan(tiles=((1, 2), (), (0, 3)), band=4)),
