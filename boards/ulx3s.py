@@ -1,6 +1,6 @@
 """Radiona ULX3S with a Lattice LFE5U-12F, -25F, -45F or -85F: 25 MHz, FT231X.
 
-25F and 45F are sized by the area model and have not been routed. The open tools see the same die in 12F and 25F; the
+The 45F is sized by the area model and has not been routed. The open tools see the same die in 12F and 25F; the
 configuration of the 12F stays within what Lattice sells as one.
 """
 
@@ -60,7 +60,7 @@ def _board(
         tie_high=(("esp32", "gpio0"),),
         floorplan=floorplan,
         gated_clock=size == "85F",
-        routed=size in ("12F", "85F"),
+        routed=size != "45F",
         config=FabricConfig(
             name=name,
             rows=rows,
