@@ -6,7 +6,7 @@ the register of the next tile. To a placer that minimises the length of wires ev
 as good as any other; it put them at the edge of the tile, a whole tile's width from the last element. In the middle the
 longest wire to an element is half as long, and that to the next register, behind which there is no adder, is not longer
 than before. What clears and doubles the accumulators reaches all rows of a tile and has the longest carry behind it.
-Before the low bits of an accumulator it passes a LUT, which the placer put up to 20 tiles away.
+Before the low bits of an accumulator it passes a LUT, which the placer put up to 17 tiles away.
 """
 
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ def place_operands(
     ``rows`` has for each placed carry cell the column tile, row and column of its element, ``free`` for each row of a
     tile the logic tiles to be used, the best first. Registers that most columns of a row look at are placed, in the
     middle one of such rows: plain ones, whose data is another register's, as others must lie behind their LUT. Those
-    that find no place are left, which are never those of several rows.
+    that find no place are left; those of several rows come first.
     """
     readers: dict[Any, list[tuple[Row, int, str]]] = defaultdict(list)
     for name, (tile, row, column) in rows.items():

@@ -133,8 +133,8 @@ class Core(wiring.Component):
     def _host(self, m, sequencer, feeder, features, array, taps, copier) -> None:
         """Host accesses, and the copier's on the same ways: where the bits of an offset go, see `registers`."""
         config = self.config
-        # A feature word takes the way of an activation; address, bank and piece are held by the access.
         extra = extra_registers(config.technology)
+        # A feature word takes the way of an activation; address, bank and piece are held by the access.
         m.submodules.host = host = HostPort(read_cycles=copy_latency(config) + extra)
         connect(m, flipped(self.bus), host.bus)
         access = data.View(host.access.shape(), delay(m, host.access, extra, name="access", reset=True))

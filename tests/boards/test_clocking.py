@@ -112,3 +112,5 @@ def test_ice40_filter_range(detector_mhz, expected):
 
 def test_fractional_frequencies_stay_exact():
     assert Ecp5Pll(input_hz=25 * MHZ, reference=3, feedback=7, divider=10).output_hz == Fraction(175 * MHZ, 3)
+    solved = Ecp5Pll.solve(25 * MHZ, Fraction(400 * MHZ, 3))
+    assert (solved.reference, solved.feedback, solved.divider) == (3, 16, 4)
